@@ -1,0 +1,52 @@
+"""How a group element acts on data. Every action takes K elements a sample: (B, K, n, n) on (B, ...) gives (B, K, ...)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Action = Callable[[Tensor, Tensor], Tensor]
+
+
+def on_vectors(g: Float[Tensor, "B K n n"], x: Float[Tensor, "B n"]) -> Float[Tensor, "B K n"]:
+    """x -> g x. Source: SEMoLA sec. 4.1 (tensor inputs)."""
+    return torch.einsum("bkij,bj->bki", g, x)
+
+
+def on_stacks(g: Float[Tensor, "B K n n"], x: Float[Tensor, "B N n"]) -> Float[Tensor, "B K N n"]:
+    """The same g on each of the N vectors (time steps, bodies) of a sample. Source: SEMoLA sec. 5.2 (per timestep)."""
+    return torch.einsum("bkij,bmj->bkmi", g, x)
+
+
+def on_images(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B K c h w"]:
+    """(g x)(p) = x(g p): the 3x3 affine map g moves the sampling grid over [-1, 1]^2; bilinear, zero outside.
+
+    The content moves by the inverse of g; coefficients are drawn symmetrically, so no method can tell the two apart. The K copies of one
+    image share one call: their grids are laid side by side along the height.
+
+    Source: SEMoLA sec. 5.1 (two-dimensional affine transformations), with LieGAN's align_corners = True.
+    """
+    batch, copies = g.shape[:2]
+    channels, height, width = x.shape[1:]
+    grid = torch.nn.functional.affine_grid(
+        g[..., :2, :].reshape(batch * copies, 2, 3), [batch * copies, channels, height, width], align_corners=True
+    ).reshape(batch, copies * height, width, 2)
+    moved = torch.nn.functional.grid_sample(x, grid, align_corners=True)
+    return moved.reshape(batch, channels, copies, height, width).transpose(1, 2)
+
+
+def trivially(g: Float[Tensor, "B K n n"], y: Float[Tensor, "B *shape"]) -> Float[Tensor, "B K *shape"]:
+    """y -> y, the action on an invariant target: a label, an energy, class probabilities."""
+    return y.unsqueeze(1).expand(y.shape[0], g.shape[1], *y.shape[1:])
+
+
+def rotate_images(x: Float[Tensor, "B c h w"], angles: Float[Tensor, " B"], chunk: int = 2000) -> Float[Tensor, "B c h w"]:
+    """Each image turned once by its angle (radians; counter-clockwise as displayed), bilinear, zero outside."""
+    # rows grow downwards on screen, so turning the content counter-clockwise samples at the clockwise-turned point
+    c, s, zero, one = angles.cos(), angles.sin(), torch.zeros_like(angles), torch.ones_like(angles)
+    g = torch.stack([c, -s, zero, s, c, zero, zero, zero, one], -1).reshape(-1, 1, 3, 3)
+    parts = zip(g.split(chunk), x.split(chunk), strict=True)
+    return torch.cat([on_images(gi, xi).squeeze(1) for gi, xi in parts])

