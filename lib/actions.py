@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 Action = Callable[[Tensor, Tensor], Tensor]
@@ -38,7 +38,7 @@ def on_images(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B c h w"]) -> Float
     return moved.reshape(batch, channels, copies, height, width).transpose(1, 2)
 
 
-def trivially(g: Float[Tensor, "B K n n"], y: Float[Tensor, "B *shape"]) -> Float[Tensor, "B K *shape"]:
+def trivially(g: Float[Tensor, "B K n n"], y: Shaped[Tensor, "B *shape"]) -> Shaped[Tensor, "B K *shape"]:
     """y -> y, the action on an invariant target: a label, an energy, class probabilities."""
     return y.unsqueeze(1).expand(y.shape[0], g.shape[1], *y.shape[1:])
 

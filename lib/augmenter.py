@@ -37,10 +37,10 @@ class LieAugmenter(nn.Module):
         n: int,
         cardinality: int = 1,
         *,
-        gamma: float = 1.0,
+        gamma: int | float = 1.0,
         generators: Float[Tensor, "C n n"] | None = None,
         mask: Float[Tensor, "n n"] | None = None,
-        norm: str | float | None = "sqrt_dim",
+        norm: str | int | float | None = "sqrt_dim",
         init: float = 1e-2,
     ):
         super().__init__()

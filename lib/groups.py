@@ -38,22 +38,22 @@ def so(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "C n n"]:
     return torch.stack([elementary(n, j, i, dtype=dtype) - elementary(n, i, j, dtype=dtype) for i, j in pairs])
 
 
-def affine(generators: Float[Tensor, "C n n"]) -> Float[Tensor, "C n+1 n+1"]:
+def affine(generators: Float[Tensor, "C n n"]) -> Float[Tensor, "C m m"]:
     """Linear generators as generators of homogeneous coordinates: [[L, 0], [0, 0]]."""
     return torch.nn.functional.pad(generators, (0, 1, 0, 1))
 
 
-def translations(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n n+1 n+1"]:
+def translations(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n m m"]:
     """The n translations of homogeneous coordinates: E_in, so that exp(w L) moves axis i by w."""
     return torch.stack([elementary(n + 1, i, n, dtype=dtype) for i in range(n)])
 
 
-def se(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "C n+1 n+1"]:
+def se(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "C m m"]:
     """Rotations, then translations, of homogeneous coordinates: C = n(n+1)/2."""
     return torch.cat([affine(so(n, dtype=dtype)), translations(n, dtype=dtype)])
 
 
-def affine_mask(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n+1 n+1"]:
+def affine_mask(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "m m"]:
     """The entries a generator of homogeneous coordinates may use: all but the last row (six of nine for images).
 
     Source: SEMoLA sec. 5.1, "the six-dimensional space of 2D affine transformations".
@@ -113,7 +113,7 @@ def matrix_exp(matrices: Float[Tensor, "*batch n n"], bound: float | None = None
 
 
 def exp_map(
-    coefficients: Float[Tensor, "*batch C"], generators: Float[Tensor, "C n n"], bound: float | None = None
+    coefficients: Float[Tensor, "*batch c"], generators: Float[Tensor, "C n m"], bound: float | None = None
 ) -> Float[Tensor, "*batch n n"]:
     """Group elements g = exp(sum_c w_c L_c).
 

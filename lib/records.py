@@ -19,6 +19,7 @@ from typing import Any
 from lib.models import MODELS
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
 TOLERANCE = 1e-6  # two canaries agree where every number does, relative to its size
 FLOOR = 1e-8  # and absolutely below this: rounding of numbers that should be zero
 
@@ -27,11 +28,11 @@ class MissingRecordError(LookupError):
     """A record that an artefact needs is not there."""
 
 
-def record_path(experiment: str, run: Mapping[str, Any], root: Path = ROOT) -> Path:
-    """results/runs/<experiment>/<scenario>-<model>-<method>-s<seed>-<digest of the configuration>.json"""
+def record_path(experiment: str, run: Mapping[str, Any], results: Path = RESULTS) -> Path:
+    """<results>/runs/<experiment>/<scenario>-<model>-<method>-s<seed>-<digest of the configuration>.json"""
     key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:10]
     name = "-".join(str(run[part]) for part in ("scenario", "model", "method"))
-    return Path(root) / "results" / "runs" / experiment / f"{name}-s{run['seed']}-{key}.json"
+    return Path(results) / "runs" / experiment / f"{name}-s{run['seed']}-{key}.json"
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
@@ -51,15 +52,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def provenance(run: Mapping[str, Any], device: str, threads: int, root: Path = ROOT) -> dict[str, Any]:
+def provenance(run: Mapping[str, Any], device: str, threads: int) -> dict[str, Any]:
     """Where and with what a record was made."""
     return {
-        "digest": code_digest(run, root),
+        "digest": code_digest(run),
         "device": device,
         "machine": machine(device),
         "threads": threads,
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in ("torch", "numpy")}},
-        "commit": commit(root),
+        "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
@@ -81,11 +82,11 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
-def commit(root: Path = ROOT) -> str:
+def commit() -> str:
     """The git commit, with + where the work tree differs from it; empty outside a repository."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout.strip()
 
     return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "lib") else "")
 
@@ -93,9 +94,9 @@ def commit(root: Path = ROOT) -> str:
 # ---------------------------------------------------------------------------------------------------- fresh or stale
 
 
-def code_digest(run: Mapping[str, Any], root: Path = ROOT) -> str:
+def code_digest(run: Mapping[str, Any]) -> str:
     """sha256 of the lib modules that the run imports, as syntax trees: comments, docstrings and layout do not count."""
-    return _digest((Path("lib/train.py"), Path(f"lib/tasks/{run['task']}.py"), _model_file(run["model"])), root)
+    return _digest((Path("lib/train.py"), Path(f"lib/tasks/{run['task']}.py"), _model_file(run["model"])))
 
 
 def _model_file(model: str) -> Path:
@@ -103,20 +104,20 @@ def _model_file(model: str) -> Path:
 
 
 @functools.cache
-def _digest(entries: tuple[Path, ...], root: Path) -> str:
+def _digest(entries: tuple[Path, ...]) -> str:
     seen: dict[Path, str] = {}
     waiting = list(entries)
     while waiting:
         file = waiting.pop()
         if file not in seen:
-            tree = ast.parse((root / file).read_text())
-            waiting += imported(tree, root)
+            tree = ast.parse((ROOT / file).read_text())
+            waiting += imported(tree)
             seen[file] = ast.unparse(without_docstrings(tree))
     text = "\n".join(f"{file}\n{seen[file]}" for file in sorted(seen))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def imported(tree: ast.AST, root: Path) -> Iterable[Path]:
+def imported(tree: ast.AST) -> Iterable[Path]:
     """Files of the lib modules that a syntax tree imports."""
     for node in ast.walk(tree):
         names = []
@@ -127,7 +128,7 @@ def imported(tree: ast.AST, root: Path) -> Iterable[Path]:
         for name in names:
             base = Path(*name.split("."))
             for file in (base.with_suffix(".py"), base / "__init__.py"):
-                if (root / file).is_file():
+                if (ROOT / file).is_file():
                     yield file
 
 
@@ -139,11 +140,11 @@ def without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-def state(record: Mapping[str, Any] | None, root: Path = ROOT) -> str:
+def state(record: Mapping[str, Any] | None) -> str:
     """missing, fresh (same code), verified (other code, same canary) or stale (the code now computes something else)."""
     if record is None:
         return "missing"
-    if record["digest"] == code_digest(record["run"], root):
+    if record["digest"] == code_digest(record["run"]):
         return "fresh"
     without_seed = json.dumps({**record["run"], "seed": 0}, sort_keys=True)
     return "verified" if agree(record["canary"], _canary(without_seed)) else "stale"

@@ -94,24 +94,7 @@ def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None 
     weights = [{name: run[name] for name in template.method.hyperparameters} for run in runs]
     batches = [random_stream(run["seed"], "batches", device) for run in runs]
     augmentations = [random_stream(run["seed"], "augment", device) for run in runs]
-    looped = device.type == "cpu" and getattr(template.model, "loops_on_cpu", False)
-
-    def loss_of(vector: Tensor, x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping) -> tuple[Tensor, dict]:
-        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight))
-
-    gradient = grad_and_value(loss_of, has_aux=True)
-
-    def gradients(x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None):
-        if looped:  # a copy of each member's vector, so that its alignment is that of a stack of one
-            draws = coefficients or [None] * len(runs)
-            parts = [gradient(v.clone(), *rest) for v, *rest in zip(theta, x, y, draws, weights, strict=True)]
-            return torch.stack([g for g, _ in parts]), [aux for _, (_, aux) in parts]
-        stacked = {name: torch.tensor([w[name] for w in weights], dtype=theta.dtype, device=device) for name in weights[0]}
-        draws = None if coefficients is None else torch.stack(list(coefficients))
-        dims = (0, 0, 0, None if draws is None else 0, 0 if stacked else None)
-        g, (_, aux) = vmap(gradient, in_dims=dims)(theta, torch.stack(list(x)), torch.stack(list(y)), draws, stacked)
-        return g, [{name: term[i] for name, term in aux.items()} for i in range(len(runs))]
-
+    gradients = stack_gradients(template, layout, weights)
     adam = Adam(theta, rates)
     best, best_loss = theta.clone(), torch.full((len(runs), 1), torch.inf, dtype=theta.dtype, device=device)
     curves: list[dict[str, list]] = [{} for _ in runs]
@@ -126,8 +109,8 @@ def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None 
         coefficients = None
         if template.augmenter is not None:
             coefficients = [template.augmenter.coefficients(size, first["copies"], generator) for generator in augmentations]
-        g, terms = gradients([x_train[i] for i in chosen], [y_train[i] for i in chosen], coefficients)
-        theta = adam.step(theta, g)
+        gradient, terms = gradients(theta, [x_train[i] for i in chosen], [y_train[i] for i in chosen], coefficients)
+        theta = adam.step(theta, gradient)
         if step in checks:
             losses = []
             for i, curve in enumerate(curves):
@@ -152,6 +135,31 @@ def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None 
         scores, basis = evaluate(template, task, run)
         results.append({"metrics": scores, "curves": curve, "basis": basis, "train_s": (trained - started) / len(runs)})
     return results
+
+
+def stack_gradients(template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]]) -> Callable:
+    """A function (theta, x, y, coefficients), each with one entry a member, to (gradients, one dictionary of terms a member)."""
+
+    def loss_of(vector: Tensor, x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping) -> tuple[Tensor, dict]:
+        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight))
+
+    gradient = grad_and_value(loss_of, has_aux=True)
+
+    def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None):
+        draws = coefficients or [None] * len(weights)
+        # a copy of each member's vector, so that its alignment in memory, and with it the rounding, is that of a stack of one
+        parts = [gradient(vector.clone(), *rest) for vector, *rest in zip(theta, x, y, draws, weights, strict=True)]
+        return torch.stack([g for g, _ in parts]), [terms for _, (_, terms) in parts]
+
+    def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None):
+        weight = {name: theta.new_tensor([w[name] for w in weights]) for name in weights[0]}
+        draws = None if coefficients is None else torch.stack(list(coefficients))
+        dims = (0, 0, 0, None if draws is None else 0, 0 if weight else None)
+        g, (_, terms) = vmap(gradient, in_dims=dims)(theta, torch.stack(list(x)), torch.stack(list(y)), draws, weight)
+        return g, [{name: term[i] for name, term in terms.items()} for i in range(len(weights))]
+
+    looped = template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False)
+    return in_turn if looped else at_once
 
 
 def unflatten(vector: Tensor, layout: Sequence[tuple[str, torch.Size, int]]) -> dict[str, Tensor]:
@@ -184,28 +192,31 @@ def validation_loss(model: nn.Module, task: Task) -> Tensor:
     return torch.stack([task.loss(model(xi), yi) * len(yi) for xi, yi in parts]).sum() / len(y)
 
 
-@torch.no_grad()
-def evaluate(learner: Learner, task: Task, run: Run) -> tuple[dict[str, float], list | None]:
-    """Metrics of a trained learner, by name, and its basis.
-
-    Every metric of the prediction stands twice: of the average of g^-1 f(g x) over `test_copies` samples, and, with the
-    suffix `_plain`, of f(x). A method without an augmenter has f(x) in both places.
-    """
-    device, dtype = task.generators.device, task.generators.dtype
+def predictors(learner: Learner, task: Task, run: Run) -> dict[str, metrics.Predictor]:
+    """The average of g^-1 f(g x) under "" and f(x) under "_plain": the same f(x) in both places without an augmenter."""
 
     def plain(x: Tensor) -> Tensor:
         return torch.cat([task.output(learner.model(part)) for part in x.split(CHUNK)])
 
-    predictors = {"": plain, "_plain": plain}
-    if learner.augmenter is not None:
-        predictors[""] = partial(
-            averaged_prediction, plain, learner.augmenter, copies=run["test_copies"],
-            generator=random_stream(run["seed"], "inference", device), rho_x=task.rho_x, rho_y=task.rho_y,
-        )  # fmt: skip
+    if learner.augmenter is None:
+        return {"": plain, "_plain": plain}
+    averaged = partial(
+        averaged_prediction, plain, learner.augmenter, copies=run["test_copies"],
+        generator=random_stream(run["seed"], "inference", task.generators.device), rho_x=task.rho_x, rho_y=task.rho_y,
+    )  # fmt: skip
+    return {"": averaged, "_plain": plain}
 
+
+@torch.no_grad()
+def evaluate(learner: Learner, task: Task, run: Run) -> tuple[dict[str, float], list | None]:
+    """Metrics of a trained learner, by name, and its basis.
+
+    Every metric of the prediction stands twice: of the averaged predictor, and of f(x) with the suffix `_plain`.
+    """
+    device, dtype = task.generators.device, task.generators.dtype
     scores = {}
     x_error = task.test[0][: run["error_samples"]]
-    for suffix, predict in predictors.items():
+    for suffix, predict in predictors(learner, task, run).items():
         if suffix and learner.augmenter is None:
             scores |= {name + suffix: value for name, value in scores.items()}
             break

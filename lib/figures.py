@@ -1,0 +1,173 @@
+"""What figures show: each drawing says which numbers it needs from the results (`numbers`) and draws from those alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from lib import data
+
+
+def drawing(numbers: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable:
+    """Decorator: attach to a drawing the function that takes its numbers from the results."""
+
+    def attach(draw: Callable[[pd.DataFrame], Figure]) -> Callable[[pd.DataFrame], Figure]:
+        draw.numbers = numbers
+        return draw
+
+    return attach
+
+
+# -------------------------------------------------------------------------------------------------- a learned basis
+
+
+def basis_entries(frame: pd.DataFrame) -> pd.DataFrame:
+    """Entries of every basis of the first seed and of the ground truth, at Frobenius norm sqrt n, signed like the ground truth."""
+    found = frame[frame.basis.notna() & (frame.seed == frame.seed.min())]
+    rows = []
+    for run in found.itertuples():
+        basis = np.array(run.basis)
+        shape, cosines = basis.shape[1], frame[(frame.model == run.model) & (frame.scenario == run.scenario)].cosine
+        truth = rotation_generator(shape)
+        basis = basis * (np.sign((basis * truth).sum()) or 1.0) * np.sqrt(shape) / np.linalg.norm(basis, axis=(1, 2), keepdims=True)
+        note = " ".join(f"{c:.3f}" for c in cosines)
+        for (c, i, j), value in np.ndenumerate(basis):
+            entry = {"generator": c, "row": i, "column": j, "value": value, "cosines": note}
+            rows.append({"scenario": run.scenario, "model": run.model, "seed": run.seed, **entry})
+    return pd.DataFrame(rows)
+
+
+def rotation_generator(n: int) -> np.ndarray:
+    """Rotation of the first two axes, at Frobenius norm sqrt n."""
+    generator = np.zeros((1, n, n))
+    generator[0, 0, 1], generator[0, 1, 0] = -1.0, 1.0
+    return generator * np.sqrt(n / 2)
+
+
+@drawing(basis_entries)
+def bases(numbers: pd.DataFrame) -> Figure:
+    """A heat map of each basis: scenarios in rows, methods in columns; |cosine| of every seed above it."""
+    numbers = numbers.assign(model=numbers.model.replace({"CNN + GT aug": "ground truth"}))
+    scenarios, models = numbers.scenario.unique(), numbers.model.unique()
+    size = (1.9 * len(models) + 1.2, 1.9 * len(scenarios) + 0.5)
+    figure, axes = plt.subplots(len(scenarios), len(models), figsize=size, squeeze=False, layout="constrained")
+    limit = numbers.value.abs().max()
+    for i, scenario in enumerate(scenarios):
+        for j, model in enumerate(models):
+            ax, part = axes[i, j], numbers[(numbers.scenario == scenario) & (numbers.model == model)]
+            matrix = part.pivot(index="row", columns="column", values="value").to_numpy() + 0.0
+            sns.heatmap(matrix, ax=ax, cmap="RdBu_r", vmin=-limit, vmax=limit, square=True, cbar=False, annot=True, fmt=".2f",
+                        annot_kws={"fontsize": 8}, linewidths=0.5, xticklabels=False, yticklabels=False)  # fmt: skip
+            cosines = part.cosines.iloc[0]
+            ax.set_title(model if model == "ground truth" else f"{model}\n|cos| {cosines}")
+        axes[i, 0].set_ylabel(f"scenario {scenario}", fontsize=10)
+    bar = figure.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.9, aspect=30)
+    bar.set_label("entry (norm √3)")
+    return figure
+
+
+# ------------------------------------------------------------------------------------------ augmentations of digits
+
+
+DIGITS, COPIES = 5, 7
+
+
+def augmentations(frame: pd.DataFrame) -> pd.DataFrame:
+    """Group elements of SEMoLA's first seed for the first test image of five digits, w evenly spaced over (-gamma, gamma)."""
+    from scipy.linalg import expm
+
+    chosen = frame[frame.basis.notna() & (frame.model == "SEMoLA")].sort_values("seed").drop_duplicates("scenario")
+    rows = []
+    for run in chosen.itertuples():
+        generator, gamma = np.array(run.basis)[0], run.run["gamma"]
+        for digit in range(DIGITS):
+            for w in np.linspace(-gamma, gamma, COPIES):
+                g = expm(w * generator)
+                entries = {f"g{i}{j}": g[i, j] for i in range(2) for j in range(3)}
+                rows.append({"scenario": run.scenario, "digit": digit, "w": w, **entries})
+    return pd.DataFrame(rows)
+
+
+@drawing(augmentations)
+def augmented_digits(numbers: pd.DataFrame) -> Figure:
+    """Each digit and its augmentations by the learned group, over the whole range of w."""
+    from scipy.ndimage import map_coordinates
+
+    arrays, _ = data.read("mnist")
+    scenario = numbers.scenario.iloc[0]
+    numbers = numbers[numbers.scenario == scenario]
+    figure, axes = plt.subplots(DIGITS, COPIES + 1, figsize=(0.85 * (COPIES + 1), 0.85 * DIGITS + 0.6), layout="constrained")
+    axis = np.linspace(-1, 1, 28)
+    y, x = np.meshgrid(axis, axis, indexing="ij")
+    for digit, rows in zip(axes, numbers.groupby("digit"), strict=True):
+        image = arrays["test_x"][np.flatnonzero(arrays["test_y"] == rows[0])[0]] / 255
+        digit[0].imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        for ax, g in zip(digit[1:], rows[1].itertuples(), strict=True):
+            moved_x, moved_y = g.g00 * x + g.g01 * y + g.g02, g.g10 * x + g.g11 * y + g.g12
+            moved = map_coordinates(image, [(moved_y + 1) * 13.5, (moved_x + 1) * 13.5], order=1)
+            ax.imshow(np.round(moved, 4), cmap="gray_r", vmin=0, vmax=1)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_color("0.8")
+    axes[0, 0].set_title("input")
+    for ax, w in zip(axes[0, 1:], numbers.w.unique(), strict=True):
+        ax.set_title(f"w = {w:.2f}")
+    figure.suptitle(f"g = exp(w L), L learned by SEMoLA in scenario {scenario}", fontsize=10)
+    return figure
+
+
+# --------------------------------------------------------------------------------------------- the method as a diagram
+
+
+def settings(frame: pd.DataFrame) -> pd.DataFrame:
+    """The hyperparameters that stand in the diagram."""
+    run = frame[frame.model == "SEMoLA"].run.iloc[0]
+    names = ("gamma", "copies", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse")
+    return pd.DataFrame([{"name": name, "value": run[name]} for name in names])
+
+
+def tint(colour: tuple[float, float, float], share: float) -> tuple[float, ...]:
+    """The colour mixed with white."""
+    return tuple(1 - share * (1 - channel) for channel in colour)
+
+
+@drawing(settings)
+def method_diagram(numbers: pd.DataFrame) -> Figure:
+    """SEMoLA's data flow: coefficients and basis make g, the network sees x and gx, five terms make the loss."""
+    value = {name: f"{v:g}" for name, v in zip(numbers.name, numbers.value, strict=True)}
+    figure, ax = plt.subplots(figsize=(8.4, 3.5))
+    ax.set(xlim=(0, 84), ylim=(0, 35))
+    ax.axis("off")
+    learned, plain, loss = sns.color_palette("colorblind")[1], "0.93", sns.color_palette("colorblind")[0]
+    boxes = {
+        "x": (1, 4, 11, 6, "sample\n$x,\\ y$", plain),
+        "w": (1, 25, 17, 6, f"$w_{{ik}} \\sim U(-\\gamma, \\gamma)$\n$K$ = {value['copies']}, $\\gamma$ = {value['gamma']}", plain),
+        "L": (1, 15, 17, 7, "learnable basis\n$\\hat L = \\sqrt{n}\\,L / \\|L\\|_F$", tint(learned, 0.35)),
+        "g": (24, 20, 16, 7, "$g_{ik} = \\exp(\\sum_c w_{ikc} \\hat L_c)$", plain),
+        "gx": (24, 10, 16, 6, "$g_{ik}\\,x_i$", plain),
+        "f": (46, 5, 12, 10, "network $f$\n(unconstrained)", tint(learned, 0.35)),
+        "task": (64, 3, 19, 5, f"{value['lambda_task']} · $\\ell(f(x), y)$", tint(loss, 0.2)),
+        "equiv": (64, 11, 19, 5, f"{value['lambda_equiv']} · $\\ell(f(gx), \\rho(g)\\,y)$", tint(loss, 0.2)),
+        "aug": (64, 19, 19, 5, f"{value['lambda_aug']} · $|\\overline{{\\cos}}(x, gx)|$", tint(loss, 0.2)),
+        "R": (64, 27, 19, 5, f"{value['lambda_ortho']} · ortho + {value['lambda_sparse']} · $\\|\\hat L\\|_1$", tint(loss, 0.2)),
+    }
+    for left, bottom, width, height, text, colour in boxes.values():
+        ax.add_patch(FancyBboxPatch((left, bottom), width, height, boxstyle="round,pad=0.3", facecolor=colour, edgecolor="0.35", zorder=2))
+        ax.text(left + width / 2, bottom + height / 2, text, ha="center", va="center", fontsize=8.5, zorder=3)
+    joints = [
+        ((18.5, 27.5), (23.5, 25)), ((18.5, 18.5), (23.5, 22)), ((32, 19.5), (32, 16.5)), ((12.5, 8.5), (23.5, 12)),
+        ((40.5, 12.5), (45.5, 11.5)), ((12.5, 6), (45.5, 7.5)), ((58.5, 7.5), (63.5, 5.5)), ((58.5, 12), (63.5, 13.5)),
+        ((40.5, 14.5), (63.5, 21)), ((18.5, 21), (63.5, 30)),
+    ]  # fmt: skip
+    for start, end in joints:
+        bend = 0.25 if end == (63.5, 30) else 0.0
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.35", "connectionstyle": f"arc3,rad=-{bend}"}, zorder=0)
+    ax.text(73.5, 34, "sum of five terms", ha="center", va="center", fontsize=9)
+    ax.text(9.5, 34, "LieAugmenter", ha="center", va="center", fontsize=9)
+    return figure

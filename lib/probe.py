@@ -1,0 +1,111 @@
+"""Times are probed, one method after another in one process, never taken from sweeps:  python -m lib.probe EXPERIMENT [--profile quick]
+
+A probe trains a few steps and predicts a few batches, after a warm-up. Tables multiply: seconds a step x steps, seconds a sample x samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib import tasks, train
+from lib.plan import ConfigError, Run, plan
+from lib.records import RESULTS, MissingRecordError, code_digest, provenance, read_record, write_record
+
+WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes over BATCH samples
+BATCH = 500
+IRRELEVANT = ("seed", "scenario", "steps", "lr", "n_train", "n_eval", "error_samples", "error_draws")  # settings that cost no time
+
+
+def probe_path(experiment: str, run: Run, results: Path = RESULTS) -> Path:
+    """<results>/runs/<experiment>/probe-<model>-<method>-<digest of what the speed depends on>.json"""
+    relevant = {name: value for name, value in run.items() if name not in IRRELEVANT}
+    key = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:10]
+    return Path(results) / "runs" / experiment / f"probe-{run['model']}-{run['method']}-{key}.json"
+
+
+def probe(run: Run, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
+    """Median seconds, and quartiles, of an optimiser step and of a prediction per sample by both predictors."""
+    torch.set_num_threads(threads)
+    task = tasks.load(run["task"], scenario=run["scenario"], n_train=max(BATCH, run["batch_size"]), n_eval=BATCH).to(device)
+
+    def now() -> float:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    # validation passes fall on a few steps only; the median does not see them
+    times: list[float] = []
+    train.fit(task, [{**run, "steps": WARM_UP + STEPS, "error_samples": 1, "error_draws": 1}], lambda _: times.append(now()))
+    record = {"run": run, "step_s": spread([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)])}
+
+    learner = train.Learner(run, task)
+    with torch.no_grad():
+        for suffix, predict in train.predictors(learner, task, run).items():
+            record[f"predict_s{suffix}"] = spread([seconds(predict, task.test[0], now) / BATCH for _ in range(PASSES + 1)][1:])
+    return {**record, **provenance(run, device, threads)}
+
+
+def seconds(predict: Callable, x: torch.Tensor, now: Callable[[], float]) -> float:
+    start = now()
+    predict(x)
+    return now() - start
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4)
+    return {"median": middle, "low": low, "high": high, "n": len(values)}
+
+
+def probes(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[dict[str, Any]]:
+    """The probe of each run, with the state `fresh` or `earlier code`. Raises MissingRecordError with the command that makes it."""
+    found = []
+    for run in runs:
+        path = probe_path(experiment, run, results)
+        record = read_record(path)
+        if record is None:
+            raise MissingRecordError(f"there is no timing {path.stem}: measure it with `python -m lib.probe {experiment}`")
+        state = "fresh" if record["digest"] == code_digest(record["run"]) else "earlier code"
+        found.append({**record, "run": run, "state": state})
+    return found
+
+
+def probe_missing(experiment: str, runs: Sequence[Run], results: Path = RESULTS, device: str = "cpu", again: bool = False) -> int:
+    """Measure what is missing, or everything `again`; returns how many probes were made."""
+    paths = {probe_path(experiment, run, results): run for run in reversed(runs)}
+    todo = {path: run for path, run in reversed(paths.items()) if again or not path.is_file()}
+    for path, run in todo.items():
+        record = probe(run, device)
+        write_record(path, record)
+        print(f"{path.stem}: {1e3 * record['step_s']['median']:.1f} ms a step, {1e3 * record['predict_s']['median']:.2f} ms a prediction")
+    return len(todo)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; exit status 2 for a configuration that cannot be meant."""
+    parser = argparse.ArgumentParser(prog="python -m lib.probe", description="Time the methods of an experiment, one after another.")
+    parser.add_argument("experiment", help="a section of params.yaml")
+    parser.add_argument("--profile", default="best")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--again", action="store_true", help="measure again what is there")
+    options = parser.parse_args(arguments)
+    try:
+        probe_missing(options.experiment, plan(options.experiment, options.profile), device=options.device, again=options.again)
+    except ConfigError as error:
+        print(f"lib.probe: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

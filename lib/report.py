@@ -1,0 +1,203 @@
+"""Tables and figures from records; nothing is trained here:  python -m lib.report ID
+
+A table is tidy, one number a row: id, model, scenario, metric, unit, mean, std, n, published, published_std, profile, data, state.
+A figure is an SVG drawn from the CSV beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+
+from lib import figures
+from lib.losses import METHODS
+from lib.plan import ConfigError, best_profile, parameters, plan
+from lib.probe import probes
+from lib.records import RESULTS, ROOT, MissingRecordError
+from lib.runs import records
+
+COLUMNS = ["id", "model", "scenario", "metric", "unit", "mean", "std", "n", "published", "published_std", "profile", "data", "state"]
+STATES = ("fresh", "verified", "earlier code", "stale")  # the worst of a row's records stands in the table
+STYLE = {"svg.hashsalt": "learned-equivariance", "svg.fonttype": "path", "font.size": 9, "axes.titlesize": 9, "figure.dpi": 120}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Metrics of one table: shown name -> (key in the record, unit); keys that end in _s come from probes."""
+
+    experiment: str
+    metrics: dict[str, tuple[str, str]]
+    floor: str = ""  # the row whose interpolation floor is a row of its own
+    discovered: bool = False  # only the rows of methods that discover a basis
+
+
+TIMES = {"Train time": ("train_s", "s"), "Test time": ("test_s", "s")}
+TIMES_PLAIN = {"Train time": ("train_s", "s"), "Test time": ("test_s_plain", "s")}
+TABLES = {
+    "semola_tab1": Table(
+        "rotated_mnist",
+        {"Cosine": ("cosine", "1"), "MAE": ("mae", "1"), "Action score": ("action_score", "1")},
+        discovered=True,
+    ),
+    "semola_tab2": Table("rotated_mnist", {"Accuracy": ("test_accuracy", "%"), "E": ("E", "1")}, floor="CNN + GT aug"),
+    "semola_tab5": Table("rotated_mnist", {**TIMES, "E'": ("E_prime", "1")}, floor="CNN + GT aug"),
+    "semola_tab6": Table("rotated_mnist", {"Accuracy": ("test_accuracy_plain", "%"), "E": ("E_plain", "1")}, floor="CNN + GT aug"),
+    "semola_tab7": Table("rotated_mnist", {**TIMES_PLAIN, "E'": ("E_prime_plain", "1")}, floor="CNN + GT aug"),
+}
+FIGURES = {
+    "semola_fig1": ("rotated_mnist", figures.method_diagram),
+    "semola_fig2": ("rotated_mnist", figures.bases),
+    "semola_fig6": ("rotated_mnist", figures.augmented_digits),
+}
+
+
+def results_of(experiment: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> pd.DataFrame:
+    """One row a run: label, scenario, seed, every metric, basis, profile, data and state; times from the probes.
+
+    `changes` replace settings of params.yaml, as in `lib.plan.plan`; the profile is then named with them.
+    """
+    profile = best_profile(experiment, results) if profile == "best" else profile
+    runs = plan(experiment, profile, results, **changes)
+    profile = " ".join([profile, *(f"{name}={value}" for name, value in changes.items())])
+    labels = {(row["model"], row["method"]): row["label"] for row in parameters(experiment)["rows"]}
+    rows = []
+    for record, timing in zip(records(experiment, runs, results), probes(experiment, runs, results), strict=True):
+        run = record["run"]
+        times = {
+            "train_s": timing["step_s"]["median"] * run["steps"],
+            "test_s": timing["predict_s"]["median"] * run["n_eval"],
+            "test_s_plain": timing["predict_s_plain"]["median"] * run["n_eval"],
+        }
+        meta = {"model": labels[run["model"], run["method"]], "scenario": run["scenario"], "seed": run["seed"]}
+        found = {"basis": record["basis"], "profile": profile, "data": record["data"], "state": record["state"]}
+        rows.append({**meta, **found, **record["metrics"], **times, "timing": timing["state"], "run": run})
+    return pd.DataFrame(rows)
+
+
+def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> pd.DataFrame:
+    """The tidy table of that id: mean and standard deviation over the seeds, beside the published value where there is one."""
+    spec = TABLES[name]
+    frame = results_of(spec.experiment, profile, results, **changes)
+    if spec.discovered:
+        frame = frame[[METHODS[run["method"]].basis == "learnable" for run in frame.run]]
+    floor = frame[frame.model == spec.floor].assign(model=f"interpolation floor ({spec.floor})")
+    rows = []
+    for metric, (key, unit) in spec.metrics.items():
+        parts = [(frame, key)] + ([(floor, f"floor_{key}")] if f"floor_{key}" in floor else [])
+        for part, column in parts:
+            for (model, scenario), group in part.dropna(subset=column).groupby(["model", "scenario"], sort=False):
+                timed = key.startswith(("train_s", "test_s"))
+                value = group[column].iloc[:1] if timed else group[column]  # a probe is one measurement, not one a seed
+                state = max(group["timing" if timed else "state"], key=STATES.index)
+                last = {"profile": group["profile"].iloc[0], "data": group["data"].iloc[0], "state": state}
+                number = {"mean": value.mean(), "std": value.std(), "n": len(value)}
+                rows.append({"id": name, "model": model, "scenario": scenario, "metric": metric, "unit": unit, **number, **last})
+    tidy = pd.DataFrame(rows)
+    published = ROOT / "paper" / "published" / f"{name}.csv"
+    if published.is_file():
+        tidy = tidy.merge(pd.read_csv(published), how="left", on=["model", "scenario", "metric"])
+    tidy = tidy.reindex(columns=COLUMNS)
+    return tidy.assign(**{c: tidy[c].map(six_digits) for c in ("mean", "std", "published", "published_std")})
+
+
+def search_summary(experiment: str, profile: str = "search", results: Path = RESULTS) -> pd.DataFrame:
+    """Every trial of a search, best first in its row: mean validation metric over the scenarios, and mean and worst |cosine|.
+
+    Trials are ranked on validation data alone. Raises MissingRecordError where a trial has no record.
+    """
+    found = records(experiment, plan(experiment, profile, results), results)
+    names = ("lr", "batch_size", "gamma", "copies", "similarity", "lambda_equiv", "lambda_aug", "lambda_sparse")
+    rows = []
+    for record in found:
+        run, scores = record["run"], record["metrics"]
+        validation = next(value for name, value in scores.items() if name.startswith("val_") and not name.endswith("_plain"))
+        tried = {name: run.get(name, "") for name in names}
+        rows.append({"method": run["method"], **tried, "validation": validation, "cosine": scores.get("cosine")})
+    grouped = pd.DataFrame(rows).groupby(["method", *names], sort=False)
+    summary = grouped.agg(validation=("validation", "mean"), cosine=("cosine", "mean"), worst_cosine=("cosine", "min")).reset_index()
+    return summary.sort_values(["method", "validation"], ascending=[True, False], ignore_index=True)
+
+
+def six_digits(value: float) -> float:
+    """The value rounded to six significant digits."""
+    return float(f"{value:.6g}")
+
+
+def paper_layout(tidy: pd.DataFrame) -> pd.DataFrame:
+    """Rows are models, columns scenarios and metrics, cells mean ± standard deviation: as the paper prints its tables."""
+
+    def cell(row: pd.Series) -> str:
+        digits = 2 if row.unit == "%" else 1 if row.unit == "s" else 4
+        return f"{row['mean']:.{digits}f}" + ("" if pd.isna(row["std"]) else f" ± {row['std']:.{digits}f}")
+
+    units = tidy.metric + tidy.unit.map(lambda unit: "" if unit == "1" else f" ({unit})")
+    wide = tidy.assign(cell=tidy.apply(cell, axis=1), metric=units)
+    order = [wide[c].unique() for c in ("model", "scenario", "metric")]
+    wide = wide.pivot(index="model", columns=["scenario", "metric"], values="cell")
+    columns = [(s, m) for s in order[1] for m in order[2] if (s, m) in wide.columns]
+    return wide.loc[order[0], columns].fillna("")
+
+
+def build(name: str, profile: str = "best", results: Path = RESULTS, drawings: Path = ROOT / "figures", **changes: Any) -> Any:
+    """Build one artefact and write its files; returns the tidy table, or the figure.
+
+    Raises
+    ------
+    ConfigError : an unknown id.  MissingRecordError : a record is missing; the message names the run and the command.
+    """
+    if name in TABLES:
+        tidy = table(name, profile, results, **changes)
+        write_csv(tidy, Path(results) / "tables" / f"{name}.csv")
+        return tidy
+    if name not in FIGURES:
+        raise ConfigError(f"unknown artefact {name!r}: choose one of {', '.join((*TABLES, *FIGURES))}")
+    experiment, draw = FIGURES[name]
+    frame = results_of(experiment, profile, results, **changes)
+    numbers = draw.numbers(frame)
+    write_csv(numbers, Path(drawings) / f"{name}.csv")
+    with plt.rc_context({**sns.axes_style("white"), **STYLE}):
+        figure = draw(pd.read_csv(Path(drawings) / f"{name}.csv"))
+        source = f"profile {frame['profile'].iloc[0]}, data {frame['data'].iloc[0]}, notebook {experiment}"
+        figure.text(1.0, -0.01, source, ha="right", va="top", fontsize=6, color="0.4")
+        figure.savefig(Path(drawings) / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight")
+    plt.close(figure)
+    return figure
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """The frame as a CSV file, floats to six significant digits, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    frame.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
+    partial.replace(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; exit status 2 where the artefact cannot be built."""
+    parser = argparse.ArgumentParser(prog="python -m lib.report", description="Rebuild one table or figure from its records.")
+    parser.add_argument("id", help=f"one of {', '.join((*TABLES, *FIGURES))}")
+    parser.add_argument("--profile", default="best")
+    options = parser.parse_args(arguments)
+    try:
+        built = build(options.id, options.profile)
+    except (ConfigError, MissingRecordError) as error:
+        print(f"lib.report: {error}", file=sys.stderr)
+        return 2
+    if isinstance(built, pd.DataFrame):
+        print(paper_layout(built).to_string())
+        print(f"\nprofile {', '.join(built.profile.unique())}; data {', '.join(built.data.unique())}; {', '.join(built.state.unique())}")
+    experiment = TABLES[options.id].experiment if options.id in TABLES else FIGURES[options.id][0]
+    print(f"{options.id} is made by the stage `dvc repro {experiment}` (notebooks/{experiment}.ipynb)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Shapes are checked in every test: jaxtyping's annotations through beartype, on all of lib."""
+
+from jaxtyping import install_import_hook
+
+with install_import_hook("lib", "beartype.beartype"):
+    import lib.augmenter
+    import lib.losses
+    import lib.metrics
+    import lib.models.cnn
+    import lib.tasks
+    import lib.train  # noqa: F401
+
+import pytest
+import torch
+
+from lib.plan import plan
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def runs() -> dict:
+    """The smoke runs of rotated_mnist by method, made small enough for the made-up task."""
+    small = {"batch_size": 4, "error_samples": 4, "error_draws": 3, "test_copies": 2, "steps": 6}
+    return {run["method"]: {**run, **small} for run in plan("rotated_mnist", "smoke")}
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
+def dtype(request) -> torch.dtype:
+    return request.param

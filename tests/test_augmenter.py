@@ -1,0 +1,95 @@
+"""The augmenter: start, mask, normalisation, coefficients, the averaged predictor."""
+
+import math
+
+import pytest
+import torch
+
+from lib.actions import on_vectors, trivially
+from lib.augmenter import LieAugmenter, averaged_prediction
+from lib.groups import affine_mask, so
+
+
+@pytest.mark.parametrize(("norm", "size"), [("sqrt_dim", math.sqrt(3)), (1, 1.0), (2.5, 2.5)])
+def test_basis_has_the_norm_asked_for(norm, size):
+    augmenter = LieAugmenter(3, 2, norm=norm)
+    with torch.no_grad():
+        augmenter.raw.normal_(generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(torch.linalg.matrix_norm(augmenter.basis()), torch.full((2,), size))
+
+
+def test_a_basis_that_is_not_normalised_is_left_alone():
+    augmenter = LieAugmenter(4, norm=None)
+    assert torch.equal(augmenter.basis(), torch.full((1, 4, 4), 1e-2))
+    assert augmenter.bound is None
+
+
+def test_start_is_constant_and_the_mask_comes_before_the_norm():
+    basis = LieAugmenter(3, mask=affine_mask(2)).basis()[0]
+    torch.testing.assert_close(basis[:2], torch.full((2, 3), math.sqrt(3 / 6)))
+    assert torch.equal(basis[2], torch.zeros(3))
+
+
+def test_masked_entries_never_move():
+    augmenter = LieAugmenter(3, mask=affine_mask(2))
+    optimiser = torch.optim.Adam(augmenter.parameters(), 0.1)
+    for _ in range(2):
+        g = augmenter(augmenter.coefficients(8, 2, torch.Generator().manual_seed(1)))
+        optimiser.zero_grad()
+        g.square().sum().backward()
+        optimiser.step()
+    assert torch.equal(augmenter.basis()[0, 2], torch.zeros(3))
+    assert torch.equal(g[..., 2, :], torch.tensor([0.0, 0.0, 1.0]).expand(8, 2, 3))
+
+
+def test_coefficients_are_uniform_and_their_own():
+    augmenter = LieAugmenter(3, 2, gamma=1.5)
+    w = augmenter.coefficients(4000, 4, torch.Generator().manual_seed(0))
+    assert w.shape == (4000, 4, 2)
+    assert w.abs().max() <= 1.5
+    assert w.std().item() == pytest.approx(1.5 / math.sqrt(3), rel=0.02)
+    assert torch.equal(w, augmenter.coefficients(4000, 4, torch.Generator().manual_seed(0)))
+
+
+def test_a_fixed_basis_has_no_parameters_and_gives_rotations(generator):
+    augmenter = LieAugmenter(2, generators=so(2), gamma=3.0)
+    assert list(augmenter.parameters()) == []
+    g = augmenter(augmenter.coefficients(10, 3, generator))
+    torch.testing.assert_close(g @ g.mT, torch.eye(2).expand_as(g))
+
+
+def test_averaged_prediction_is_the_average_of_inverted_predictions(generator):
+    augmenter = LieAugmenter(2, generators=so(2), gamma=3.0)
+    x, matrix = torch.randn(6, 2, generator=generator), torch.tensor([[1.0, 2.0], [0.0, -1.0]])
+    seed = torch.Generator().manual_seed(3)
+    averaged = averaged_prediction(lambda x: x @ matrix.T, augmenter, x, copies=5, generator=seed, rho_x=on_vectors, rho_y=on_vectors)
+    w = augmenter.coefficients(6, 5, torch.Generator().manual_seed(3))
+    expected = torch.stack([
+        torch.stack([torch.linalg.inv(g) @ matrix @ g @ x[b] for g in augmenter(w)[b]]).mean(0) for b in range(6)
+    ])  # fmt: skip
+    torch.testing.assert_close(averaged, expected)
+
+
+def test_averaging_an_invariant_function_changes_nothing(generator):
+    augmenter = LieAugmenter(2, generators=so(2), gamma=3.0)
+    x = torch.randn(6, 2, generator=generator)
+    predict = lambda x: x.square().sum(-1, keepdim=True)  # noqa: E731
+    averaged = averaged_prediction(predict, augmenter, x, copies=4, generator=generator, rho_x=on_vectors, rho_y=trivially)
+    torch.testing.assert_close(averaged, predict(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gamma": 0.0}, "gamma must be positive, got 0.0"),
+        ({"gamma": -1.0}, "gamma must be positive"),
+        ({"cardinality": 0}, "cardinality must be at least 1"),
+        ({"norm": "frobenius"}, "norm must be"),
+        ({"norm": -2.0}, "norm must be"),
+        ({"generators": torch.zeros(1, 2, 2)}, r"generators must have shape \(C, 3, 3\), got \(1, 2, 2\)"),
+        ({"mask": torch.ones(2, 2)}, r"mask must have shape \(3, 3\), got \(2, 2\)"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        LieAugmenter(3, **options)

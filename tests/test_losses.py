@@ -1,0 +1,105 @@
+"""The objective, term by term, recomputed; and its table of methods."""
+
+import pytest
+import torch
+from torch import nn
+
+from lib.actions import on_vectors, trivially
+from lib.augmenter import LieAugmenter
+from lib.losses import METHODS, cosine_penalty, fourier_penalty, method_named, objective, orthogonality_penalty, sparsity_penalty
+
+WEIGHTS = {"lambda_task": 0.7, "lambda_equiv": 1.3, "lambda_aug": 0.2, "lambda_ortho": 0.4, "lambda_sparse": 0.05}
+
+
+@pytest.fixture
+def problem(generator):
+    """A linear network, two generators in three dimensions, a batch of five with two copies each; float64."""
+    augmenter = LieAugmenter(3, 2).double()
+    with torch.no_grad():
+        augmenter.raw.normal_(generator=generator)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Linear(3, 3).double()
+    x, y = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    return {"model": network, "augmenter": augmenter, "x": x, "y": y, "coefficients": augmenter.coefficients(5, 2, generator)}
+
+
+def value(method, problem, weights=WEIGHTS, **options):
+    options = {"loss": nn.functional.mse_loss, "rho_x": on_vectors, "rho_y": on_vectors, **options}
+    return objective(METHODS[method], weights, **problem, **options)
+
+
+def test_objective_is_the_weighted_sum_of_its_five_terms(problem):
+    f, augmenter, x, y, w = problem.values()
+    total, terms = value("semola", problem)
+    g, basis = torch.linalg.matrix_exp(torch.einsum("bkc,cij->bkij", w, augmenter.basis())), augmenter.basis()
+    gx, gy = torch.einsum("bkij,bj->bki", g, x), torch.einsum("bkij,bj->bki", g, y)
+    expected = {
+        "task": (f(x) - y).square().mean(),
+        "equiv": (f(gx) - gy).square().mean(),
+        "aug": ((gx * x[:, None]).sum(-1) / gx.norm(dim=-1) / x.norm(dim=-1)[:, None]).mean().abs(),
+        "ortho": (basis[0] * basis[1]).sum().abs(),
+        "sparse": basis.abs().sum(),
+    }
+    assert terms.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(terms[name], expected[name])
+    torch.testing.assert_close(total, sum(weight * expected[name.removeprefix("lambda_")] for name, weight in WEIGHTS.items()))
+
+
+def test_prediction_target_puts_the_prediction_in_place_of_the_label(problem):
+    f, augmenter, x, _, w = problem.values()
+    _, terms = value("semola", problem, target="prediction")
+    g = augmenter(w)
+    gap = f(torch.einsum("bkij,bj->bki", g, x)) - torch.einsum("bkij,bj->bki", g, f(x))
+    torch.testing.assert_close(terms["equiv"], gap.square().mean())
+
+
+def test_an_invariant_target_is_not_moved(problem):
+    _, terms = value("semola", problem, rho_y=trivially)
+    f, augmenter, x, y, w = problem.values()
+    gx = torch.einsum("bkij,bj->bki", augmenter(w), x)
+    torch.testing.assert_close(terms["equiv"], (f(gx) - y[:, None]).square().mean())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_beta_zero_is_plain_training_bit_for_bit(problem, method):
+    plain, _ = objective(
+        METHODS["standard"], {}, problem["model"], None, problem["x"], problem["y"], None,
+        loss=nn.functional.mse_loss, rho_x=on_vectors, rho_y=on_vectors,
+    )  # fmt: skip
+    expected = torch.autograd.grad(plain, list(problem["model"].parameters()))
+    total, _ = value(method, problem, {**WEIGHTS, "lambda_task": 1.0, "lambda_equiv": 0.0})
+    found = torch.autograd.grad(total, list(problem["model"].parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_alpha_zero_leaves_the_augmented_samples_alone(problem):
+    total, terms = value("augmented", problem, {"lambda_task": 0.0, "lambda_equiv": 1.0})
+    assert list(terms) == ["equiv"]
+    assert torch.equal(total, terms["equiv"])
+
+
+def test_cosine_penalty_is_one_for_the_identity_and_zero_for_a_quarter_turn():
+    x = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
+    assert cosine_penalty(x, x[:, None]).item() == pytest.approx(1.0)
+    assert cosine_penalty(x, torch.stack([-x[:, 1], x[:, 0]], -1)[:, None]).item() == pytest.approx(0.0, abs=1e-7)
+
+
+def test_fourier_penalty_does_not_see_a_cyclic_shift(generator):
+    x = torch.rand(3, 1, 8, 8, generator=generator, dtype=torch.float64)
+    shifted = torch.roll(x, (2, 3), (2, 3)).unsqueeze(1)
+    assert fourier_penalty(x, shifted).item() == pytest.approx(1.0)
+    assert cosine_penalty(x, shifted).item() < 0.99
+
+
+def test_basis_penalties_in_closed_form():
+    basis = torch.tensor([[[1.0, 0.0], [0.0, -1.0]], [[1.0, 2.0], [0.0, 0.0]], [[0.0, 0.0], [3.0, 1.0]]])
+    assert orthogonality_penalty(basis).item() == 1.0 + 1.0 + 0.0
+    assert orthogonality_penalty(basis[:1]).item() == 0.0
+    assert sparsity_penalty(basis).item() == 9.0
+
+
+def test_an_unknown_method_is_named_with_the_known_ones():
+    with pytest.raises(KeyError, match=r"unknown method 'semolla': choose one of standard, augmented, semola"):
+        method_named("semolla")

@@ -1,0 +1,100 @@
+"""E and E', scores of a basis, bracket closure: closed forms and independent recomputation."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+
+from lib.actions import on_vectors, trivially
+from lib.groups import haar, se, so
+from lib.metrics import accuracy, action_score, basis_cosine, basis_mae, bracket_closure, equivariance_errors, smallest_cosine, there_and_back
+
+
+def drawing(n, seed=0, dtype=torch.float64):
+    return partial(lambda count, generator: haar(n, (count,), generator, dtype), generator=torch.Generator().manual_seed(seed))
+
+
+def test_an_invariant_function_has_no_error(generator):
+    x = torch.randn(20, 3, generator=generator, dtype=torch.float64)
+    e, e_prime = equivariance_errors(lambda x: x.square().sum(-1, keepdim=True), x, drawing(3), rho_x=on_vectors)
+    assert e <= e_prime <= 1e-12
+
+
+def test_an_equivariant_function_has_no_error_and_a_matrix_has(generator):
+    x = torch.randn(20, 3, generator=generator, dtype=torch.float64)
+    radial = equivariance_errors(lambda x: x * x.norm(dim=-1, keepdim=True), x, drawing(3), rho_x=on_vectors, rho_y=on_vectors)
+    assert max(radial) <= 1e-12
+    matrix = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    e, e_prime = equivariance_errors(lambda x: x @ matrix.T, x, drawing(3), rho_x=on_vectors, rho_y=on_vectors)
+    assert 0.01 < e < e_prime
+
+
+@pytest.mark.parametrize("rho_y", [trivially, on_vectors], ids=["invariant", "equivariant"])
+def test_errors_are_the_formulas(rho_y, generator):
+    x, matrix = torch.randn(5, 3, generator=generator), torch.randn(3, 3, generator=generator)
+    f = lambda x: torch.tanh(x @ matrix)  # noqa: E731
+    e, e_prime = equivariance_errors(f, x, drawing(3, 7, torch.float32), samples=4, rho_x=on_vectors, rho_y=rho_y)
+    draw = drawing(3, 7, torch.float32)
+    elements = [draw(5) for _ in range(4)]
+    gaps, norms = [], []
+    for b in range(5):
+        moved = [f(g[b] @ x[b]) for g in elements]
+        kept = [g[b] @ f(x[b]) if rho_y is on_vectors else f(x[b]) for g in elements]
+        gaps.append((sum(kept) / 4 - sum(moved) / 4).norm())
+        norms.append(sum((m - k).norm() for m, k in zip(moved, kept, strict=True)) / 4)
+    assert e == pytest.approx((sum(gaps) / 5).item(), rel=1e-5)
+    assert e_prime == pytest.approx((sum(norms) / 5).item(), rel=1e-5)
+    assert e <= e_prime
+
+
+def test_there_and_back_does_nothing_to_vectors(generator):
+    x, g = torch.randn(6, 3, generator=generator), haar(3, (6, 1), generator)
+    torch.testing.assert_close(there_and_back(on_vectors)(g, x).squeeze(1), x, atol=1e-5, rtol=1e-5)
+
+
+def test_cosine_and_mae_ignore_sign_scale_and_order():
+    basis = so(3, dtype=torch.float64)
+    shuffled = torch.stack([-3 * basis[2], 0.1 * basis[0], 7 * basis[1]])
+    assert basis_cosine(shuffled, basis) == pytest.approx(1.0)
+    assert basis_mae(shuffled, basis) == pytest.approx(0.0, abs=1e-15)
+
+
+def test_alternative_representation_of_two_bodies_scores_as_derived():
+    """Two bodies about their centre of mass: cosine 1/sqrt 2 and mean absolute error 1/8, and yet the action is the rotation's."""
+    turn = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
+    truth = torch.block_diag(turn, turn, turn, turn)[None]
+    pair = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
+    alternative = torch.kron(pair, torch.kron(torch.eye(2, dtype=torch.float64), turn))[None]
+    assert basis_cosine(alternative, truth) == pytest.approx(1 / math.sqrt(2))
+    assert basis_mae(alternative, truth) == pytest.approx(0.125)
+
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(300, 4, generator=generator, dtype=torch.float64) * torch.tensor([1.0, 1.0, 0.1, 0.1], dtype=torch.float64)
+    points = torch.cat([one, -one], 1)
+    blocks = {"positions": [0, 1, 4, 5], "momenta": [2, 3, 6, 7]}
+    assert action_score(alternative, truth, points, blocks) == pytest.approx(1.0)
+
+    positions_only = torch.block_diag(turn, 0 * turn, turn, 0 * turn)[None]
+    raw = smallest_cosine(*(torch.einsum("cij,pj->cpi", b, points).flatten(1) for b in (positions_only, truth)))
+    assert raw > 0.99, "in raw units it would pass"
+    assert action_score(positions_only, truth, points, blocks) < 0.1
+
+
+def test_action_score_compares_spans():
+    points = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    basis = so(3, dtype=torch.float64)
+    mixed = torch.stack([basis[0] + basis[1], basis[0] - 2 * basis[1]])
+    assert action_score(mixed, basis[:2], points) == pytest.approx(1.0)
+    assert action_score(basis[1:], basis[:2], points) < 0.9
+
+
+def test_closure_is_zero_for_algebras_only():
+    for basis in (so(3), se(3), so(4)):
+        assert bracket_closure(basis.double()) <= 1e-7
+    assert bracket_closure(so(3)[:2].double()) == pytest.approx(1 / math.sqrt(2))  # [a, b] = c lies wholly outside span(a, b)
+    assert bracket_closure(so(2)) == 0.0
+
+
+def test_accuracy_is_in_percent():
+    assert accuracy(torch.eye(4), torch.tensor([0, 1, 2, 0])).item() == 75.0

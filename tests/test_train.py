@@ -1,0 +1,111 @@
+"""Training: independence of the stack, beta = 0, the optimiser, non-finite losses."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lib import models, tasks, train
+from lib.train import Adam, NonFiniteLossError, fit
+
+
+@pytest.fixture
+def task():
+    return tasks.load_tiny("rotated_mnist", scenario="out")
+
+
+def numbers(result):
+    return {key: result[key] for key in ("metrics", "curves", "basis")}
+
+
+@pytest.mark.parametrize("size", [2, 6])
+@pytest.mark.parametrize("method", ["standard", "augmented", "semola"])
+def test_a_run_is_the_same_alone_and_in_a_stack(task, runs, method, size):
+    stack = [{**runs[method], "seed": seed, "lr": 1e-3 * (1 + seed)} for seed in range(size)]
+    together = fit(task, stack)
+    for run in (stack[0], stack[-1]):
+        assert numbers(fit(task, [run])[0]) == numbers(together[stack.index(run)])
+    assert numbers(together[0]) != numbers(together[1])
+
+
+@pytest.mark.parametrize("method", ["standard", "semola"])
+def test_one_program_for_the_stack_agrees_with_turns(task, runs, method, monkeypatch):
+    """What a GPU runs, vmap over the members, against one after another; in float64 on the CPU."""
+    stack = [{**runs[method], "seed": seed, "lr": 1e-3 * (1 + seed)} for seed in range(3)]
+    if method == "semola":
+        stack = [{**run, "lambda_sparse": 0.01 * i} for i, run in enumerate(stack, 1)]
+    turns = fit(task.to("cpu", torch.float64), stack)
+    monkeypatch.setattr("lib.models.cnn.CNN.loops_on_cpu", False)
+    at_once = fit(task.to("cpu", torch.float64), stack)
+    for a, b in zip(turns, at_once, strict=True):
+        for name, values in a["curves"].items():
+            assert values == pytest.approx(b["curves"][name], rel=1e-9, abs=1e-9), name
+        assert a["metrics"] == pytest.approx(b["metrics"], rel=1e-7, abs=1e-9)
+
+
+def test_beta_zero_equals_standard_bit_for_bit(task, runs):
+    plain = fit(task, [runs["standard"]])[0]
+    same = {"lr": runs["standard"]["lr"], "lambda_equiv": 0.0}
+    for method in ("augmented", "semola"):
+        other = fit(task, [{**runs[method], **same}])[0]
+        assert other["curves"]["val_loss"] == plain["curves"]["val_loss"]
+        assert other["curves"]["task"] == plain["curves"]["task"]
+        assert all(other["metrics"][name] == value for name, value in plain["metrics"].items() if name.endswith("_plain"))
+
+
+def test_stacks_of_different_shapes_are_refused(task, runs):
+    with pytest.raises(ValueError, match="these differ in batch_size"):
+        fit(task, [runs["standard"], {**runs["standard"], "batch_size": 3}])
+
+
+def test_adam_is_torch_adam():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        gradients, start, rates = torch.randn(20, 3, 5), torch.randn(3, 5), [1e-3, 1e-2, 0.1]
+    theta, adam = start.clone(), Adam(start, torch.tensor(rates)[:, None])
+    parameters = [nn.Parameter(row.clone()) for row in start]
+    optimiser = torch.optim.Adam([{"params": [p], "lr": lr} for p, lr in zip(parameters, rates, strict=True)])
+    for gradient in gradients:
+        theta = adam.step(theta, gradient)
+        for parameter, row in zip(parameters, gradient, strict=True):
+            parameter.grad = row.clone()
+        optimiser.step()
+    torch.testing.assert_close(theta, torch.stack([p.detach() for p in parameters]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(task, runs):
+    with pytest.raises(NonFiniteLossError, match=r"step \d+ of seed 0"):
+        fit(task, [{**runs["semola"], "lambda_sparse": math.inf}])
+
+
+def test_nan_in_the_data_is_named(task):
+    x, y = task.train
+    with pytest.raises(ValueError, match="task rotated_mnist: x of train holds NaN or infinite values"):
+        train.Task(**{**vars(task), "train": (x.masked_fill(x == x.max(), torch.nan), y)})
+
+
+def test_best_weights_on_validation_are_kept(task, runs, monkeypatch):
+    """A run whose validation loss rises again is evaluated as if it had stopped at the lowest."""
+    monkeypatch.setattr(train, "EVALUATIONS", 60)
+    run = {**runs["standard"], "steps": 60, "lr": 0.02}
+    result = fit(task, [run])[0]
+    losses = result["curves"]["val_loss"]
+    best = losses.index(min(losses)) + 1
+    assert 1 <= best < 60
+    assert losses[-1] > losses[best - 1]
+    assert fit(task, [{**run, "steps": best}])[0]["metrics"] == result["metrics"]
+
+
+@pytest.mark.parametrize("call", [lambda: models.build("gcn", torch.Generator()), lambda: tasks.load("mnist")])
+def test_unknown_names_are_named(call):
+    with pytest.raises(KeyError, match="unknown"):
+        call()
+
+
+def test_quarter_turn_ranges_of_the_scenarios():
+    """in: everywhere; out and out30: training within, test outside; the made-up task goes through the same code."""
+    for scenario, half in tasks.rotated_mnist.SCENARIOS.items():
+        task = tasks.load_tiny("rotated_mnist", scenario=scenario)
+        assert [len(y) for _, y in (task.train, task.val, task.test)] == [16, 8, 8]
+        assert half in (180.0, 90.0, 30.0)
