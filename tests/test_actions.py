@@ -30,7 +30,9 @@ def test_action_keeps_the_group_law(action, generator):
 def test_quarter_turns_of_images_are_exact(turns, generator, dtype):
     x = torch.rand(3, 2, 28, 28, generator=generator, dtype=dtype)
     angle = torch.full((3,), turns * math.pi / 2, dtype=dtype)
-    torch.testing.assert_close(rotate_images(x, angle), torch.rot90(x, turns, (2, 3)), atol=1e-5 if dtype == torch.float32 else 1e-12, rtol=0)
+    torch.testing.assert_close(
+        rotate_images(x, angle), torch.rot90(x, turns, (2, 3)), atol=1e-5 if dtype == torch.float32 else 1e-12, rtol=0
+    )
 
 
 def test_copies_of_an_image_are_its_single_transformations(generator):

@@ -8,7 +8,16 @@ import torch
 
 from lib.actions import on_vectors, trivially
 from lib.groups import haar, se, so
-from lib.metrics import accuracy, action_score, basis_cosine, basis_mae, bracket_closure, equivariance_errors, smallest_cosine, there_and_back
+from lib.metrics import (
+    accuracy,
+    action_score,
+    basis_cosine,
+    basis_mae,
+    bracket_closure,
+    equivariance_errors,
+    smallest_cosine,
+    there_and_back,
+)
 
 
 def drawing(n, seed=0, dtype=torch.float64):

@@ -1,0 +1,84 @@
+"""What proves the numbers: one recorded run, drawn at random, is trained again; a smoke run is compared with a stored baseline.
+
+python .ci/prove.py [--write-baseline]
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from lib.plan import plan
+from lib.records import ROOT, agree, machine, provenance, read_record, record_path
+from lib.runs import train_missing
+
+EXPERIMENTS = ("rotated_mnist",)
+BUDGET_S = 180  # a drawn run cost no more than this when it was recorded
+BASELINE = ROOT / "tests" / "smoke_baseline.json"
+# On another type of machine the rounding differs, and training amplifies it: what may then differ, in the metric's units.
+LOOSE = {"accuracy": 2.0, "cosine": 0.02, "E": 0.03}
+
+
+def compared(metrics: dict, recorded: dict, exact: bool) -> list[str]:
+    """Names of the metrics that differ by more than they may."""
+    if exact:
+        return [name for name in recorded if metrics[name] != recorded[name]]
+    allowed = {name: limit for name in recorded for part, limit in LOOSE.items() if part in name}
+    return [name for name, limit in allowed.items() if abs(metrics[name] - recorded[name]) > limit]
+
+
+def retrain(experiment: str, results: Path) -> bool:
+    """Draw a recorded quick run, train it again, compare."""
+    affordable = [run for run in plan(experiment, "quick") if read_record(record_path(experiment, run))["wall_s"] <= BUDGET_S]
+    run = random.choice(affordable)
+    path = record_path(experiment, run)
+    recorded = read_record(path)
+    print(f"drawn of {len(affordable)} runs: {path.stem}, recorded at a cost of {recorded['wall_s']:.0f} s", flush=True)
+    train_missing(experiment, [run], results=results, backend="serial")
+    again = read_record(record_path(experiment, run, results))
+    here = provenance(run, "cpu", 1)
+    same = all(recorded[key] == here[key] for key in ("machine", "versions", "threads"))
+    wrong = compared(again["metrics"], recorded["metrics"], exact=same)
+    for name in sorted(recorded["metrics"]):
+        print(f"  {name:24s} recorded {recorded['metrics'][name]:.6g}  again {again['metrics'][name]:.6g}")
+    kind = "exactly (the same type of machine)" if same else f"within {LOOSE} (recorded on {recorded['machine']}, this is {machine('cpu')})"
+    print(f"compared {kind}: {'DIFFERENT in ' + ', '.join(wrong) if wrong else 'the same'}")
+    return not wrong
+
+
+def smoke(experiment: str, results: Path, write: bool) -> bool:
+    """Train the smoke runs; their canaries (float64) must agree with the baseline to 1e-6, losses to 1e-3, metrics to 1e-2."""
+    runs = plan(experiment, "smoke")
+    train_missing(experiment, runs, results=results, backend="serial")
+    found = {}
+    for run in runs:
+        record = read_record(record_path(experiment, run, results))
+        found[record_path(experiment, run).stem] = {key: record[key] for key in ("canary", "curves", "metrics")}
+    baseline = json.loads(BASELINE.read_text()) if BASELINE.is_file() else {}
+    if write:
+        BASELINE.write_text(json.dumps({**baseline, experiment: found}, indent=1, sort_keys=True) + "\n")
+        return True
+    stored = baseline[experiment]
+    good = found.keys() == stored.keys()
+    for name, parts in found.items():
+        for key, tolerance, floor in (("canary", 1e-6, 1e-8), ("curves", 1e-3, 1e-4), ("metrics", 1e-2, 1e-3)):
+            same = name in stored and agree(parts[key], stored[name][key], tolerance, floor)
+            good &= same
+            print(f"  smoke {name}: {key} {'agrees' if same else 'DIFFERS'} to {tolerance:g}")
+    return good
+
+
+def main() -> int:
+    write, good = "--write-baseline" in sys.argv, True
+    for experiment in EXPERIMENTS:
+        with tempfile.TemporaryDirectory() as folder:
+            good &= smoke(experiment, Path(folder), write)
+            good &= write or retrain(experiment, Path(folder))
+    return int(not good)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
