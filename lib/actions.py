@@ -31,11 +31,17 @@ def on_images(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B c h w"]) -> Float
     """
     batch, copies = g.shape[:2]
     channels, height, width = x.shape[1:]
-    grid = torch.nn.functional.affine_grid(
-        g[..., :2, :].reshape(batch * copies, 2, 3), [batch * copies, channels, height, width], align_corners=True
-    ).reshape(batch, copies * height, width, 2)
+    pixels = pixel_grid(height, width, dtype=x.dtype, device=x.device)
+    grid = torch.einsum("bkij,pj->bkpi", g[..., :2, :], pixels).reshape(batch, copies * height, width, 2)
     moved = torch.nn.functional.grid_sample(x, grid, align_corners=True)
     return moved.reshape(batch, channels, copies, height, width).transpose(1, 2)
+
+
+def pixel_grid(height: int, width: int, *, dtype=torch.float32, device="cpu") -> Float[Tensor, "pixels 3"]:
+    """Homogeneous coordinates (x, y, 1) of an image's pixels, row by row, corners at -1 and 1."""
+    x = torch.linspace(-1, 1, width, dtype=dtype, device=device).repeat(height)
+    y = torch.linspace(-1, 1, height, dtype=dtype, device=device).repeat_interleave(width)
+    return torch.stack([x, y, torch.ones_like(x)], -1)
 
 
 def trivially(g: Float[Tensor, "B K n n"], y: Shaped[Tensor, "B *shape"]) -> Shaped[Tensor, "B K *shape"]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lib.actions import on_images, rotate_images, trivially
+from lib.actions import on_images, pixel_grid, rotate_images, trivially
 from lib.data import ROOT, read
 from lib.groups import affine, affine_mask, rotations, so, uniform
 from lib.metrics import accuracy
@@ -92,7 +92,7 @@ def make(scenario: str, images: dict[str, Tensor], sizes: tuple[int, int, int], 
         generators=affine(so(2)),
         mask=affine_mask(2),
         group=turns,
-        points=pixel_grid(),
+        points=pixel_grid(28, 28),
         output=partial(torch.softmax, dim=-1),
         as_target=partial(torch.softmax, dim=-1),
         data=data,
@@ -105,10 +105,3 @@ def turns(count: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
     g = torch.eye(3, dtype=dtype, device=generator.device).repeat(count, 1, 1)
     g[:, :2, :2] = rotations(uniform((count,), -math.pi, math.pi, generator, dtype))
     return g
-
-
-def pixel_grid() -> Tensor:
-    """The pixels' homogeneous coordinates, (784, 3): what a generator acts on."""
-    axis = torch.linspace(-1, 1, 28)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    return torch.stack([x, y, torch.ones_like(x)], -1).reshape(-1, 3)
