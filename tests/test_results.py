@@ -78,11 +78,17 @@ def test_one_artefact_is_rebuilt_by_name_and_names_its_stage(capsys):
 
 
 def test_the_settings_are_those_that_the_search_chose():
-    """The rule: of the trials within one standard error of the best validation accuracy, the widest gamma; then the best."""
+    """CNN: the best. SEMoLA: rate, K and weights the best about gamma 2, then the widest gamma that no finalist's lag rejects."""
     chosen = {run["method"]: run for run in plan("rotated_mnist", "quick")}
-    summary = search_summary("rotated_mnist")
-    for method, trials in summary.groupby("method"):
-        assert chosen[method]["lr"] in trials.head(3).lr.tolist()
+    best, finalists = (search_summary("rotated_mnist", profile) for profile in ("search", "finalists"))
+    cnn = best[best.method == "standard"].iloc[0]
+    assert (cnn.lr, cnn.batch_size) == (chosen["standard"]["lr"], chosen["standard"]["batch_size"])
+    about = best[(best.method == "semola") & (best.gamma == 2.0) & (best.similarity == "fourier")].iloc[0]
+    for name in ("lr", "copies", "lambda_equiv", "lambda_aug", "lambda_sparse"):
+        assert about[name] == chosen["semola"][name], name
+    kept = finalists[(finalists.method == "semola") & (finalists.lag <= 1.0)].sort_values(["gamma", "validation"]).iloc[-1]
+    assert (kept.gamma, kept.similarity) == (chosen["semola"]["gamma"], chosen["semola"]["similarity"])
+    assert all(chosen["augmented"][name] == chosen["semola"][name] for name in ("lr", "gamma", "copies", "lambda_equiv"))
 
 
 def test_claims_of_the_quick_records():
