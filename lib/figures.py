@@ -61,7 +61,7 @@ def bases(numbers: pd.DataFrame) -> Figure:
     for i, scenario in enumerate(scenarios):
         for j, model in enumerate(models):
             ax, part = axes[i, j], numbers[(numbers.scenario == scenario) & (numbers.model == model)]
-            matrix = part.pivot(index="row", columns="column", values="value").to_numpy() + 0.0
+            matrix = part.pivot(index="row", columns="column", values="value").to_numpy().round(2) + 0.0  # no -0.00
             sns.heatmap(matrix, ax=ax, cmap="RdBu_r", vmin=-limit, vmax=limit, square=True, cbar=False, annot=True, fmt=".2f",
                         annot_kws={"fontsize": 8}, linewidths=0.5, xticklabels=False, yticklabels=False)  # fmt: skip
             cosines = part.cosines.iloc[0]

@@ -112,21 +112,27 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
     """Every trial of a search, best first for its method, over its scenarios and seeds.
 
     `validation` is the mean accuracy on validation images, all that trials are ranked by; `lag` the most by which the averaged
-    predictor fell behind f(x) there: a generator that is no symmetry shows in it, without the ground truth. The cosines are for the
-    reader. Raises MissingRecordError where a trial has no record.
+    predictor fell behind f(x) there: a generator that is no symmetry shows in it, without the ground truth. The cosines and the
+    test accuracy are for the reader. Raises MissingRecordError where a trial has no record.
     """
     found = records(experiment, plan(experiment, profile, results), results)
-    names = ["lr", "batch_size", "gamma", "copies", "similarity", "lambda_equiv", "lambda_aug", "lambda_sparse"]
+    names = ["lr", "batch_size", "gamma", "copies", "similarity", "target", "lambda_equiv", "lambda_aug", "lambda_sparse"]
     rows = []
     for record in found:
         run, scores = record["run"], record["metrics"]
         key = next(name for name in scores if name.startswith("val_"))
         tried = {name: run.get(name, "") for name in names}
         lag = scores[f"{key}_plain"] - scores[key]
-        rows.append({"method": run["method"], **tried, "validation": scores[key], "lag": lag, "cosine": scores.get("cosine")})
+        test = scores[key.replace("val_", "test_")]
+        rows.append({"method": run["method"], **tried, "validation": scores[key], "lag": lag, "cosine": scores.get("cosine"), "test": test})
     grouped = pd.DataFrame(rows).groupby(["method", *names], sort=False)
     summary = grouped.agg(
-        validation=("validation", "mean"), lag=("lag", "max"), cosine=("cosine", "mean"), worst_cosine=("cosine", "min"), n=("lag", "size")
+        validation=("validation", "mean"),
+        lag=("lag", "max"),
+        cosine=("cosine", "mean"),
+        worst_cosine=("cosine", "min"),
+        test=("test", "mean"),
+        n=("lag", "size"),
     )
     return summary.reset_index().sort_values(["method", "validation"], ascending=[True, False], ignore_index=True)
 
