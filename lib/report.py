@@ -109,7 +109,7 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
 
 
 def search_summary(experiment: str, profile: str = "search", results: Path = RESULTS) -> pd.DataFrame:
-    """Every trial of a search, best first for its method, over its scenarios and seeds.
+    """Every trial of a search, best first for its method, over its scenarios and seeds, with the settings that it varied.
 
     `validation` is the mean accuracy on validation images, all that trials are ranked by; `lag` the most by which the averaged
     predictor fell behind f(x) there: a generator that is no symmetry shows in it, without the ground truth. The cosines and the
@@ -125,7 +125,9 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
         lag = scores[f"{key}_plain"] - scores[key]
         test = scores[key.replace("val_", "test_")]
         rows.append({"method": run["method"], **tried, "validation": scores[key], "lag": lag, "cosine": scores.get("cosine"), "test": test})
-    grouped = pd.DataFrame(rows).groupby(["method", *names], sort=False)
+    frame = pd.DataFrame(rows)
+    varied = [name for name in names if frame[name].nunique() > 1]
+    grouped = frame.groupby(["method", *varied], sort=False)
     summary = grouped.agg(
         validation=("validation", "mean"),
         lag=("lag", "max"),
@@ -134,7 +136,8 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
         test=("test", "mean"),
         n=("lag", "size"),
     )
-    return summary.reset_index().sort_values(["method", "validation"], ascending=[True, False], ignore_index=True)
+    summary = summary.reset_index().sort_values(["method", "validation"], ascending=[True, False], ignore_index=True)
+    return summary[["method", "validation", "lag", "cosine", "worst_cosine", "test", "n", *varied]]
 
 
 def six_digits(value: float) -> float:
