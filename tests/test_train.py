@@ -101,11 +101,3 @@ def test_best_weights_on_validation_are_kept(task, runs, monkeypatch):
 def test_unknown_names_are_named(call):
     with pytest.raises(KeyError, match="unknown"):
         call()
-
-
-def test_quarter_turn_ranges_of_the_scenarios():
-    """in: everywhere; out and out30: training within, test outside; the made-up task goes through the same code."""
-    for scenario, half in tasks.rotated_mnist.SCENARIOS.items():
-        task = tasks.load_tiny("rotated_mnist", scenario=scenario)
-        assert [len(y) for _, y in (task.train, task.val, task.test)] == [16, 8, 8]
-        assert half in (180.0, 90.0, 30.0)
