@@ -92,6 +92,7 @@ def test_the_settings_are_those_that_the_search_chose():
 
 
 def test_claims_of_the_quick_records():
+    """What holds. That SEMoLA is within half a point of GT augmentation does not: the notebook shows by how much."""
     found = {}
     for run in plan("rotated_mnist", "quick"):
         metrics = read_record(record_path("rotated_mnist", run))["metrics"]
@@ -104,5 +105,5 @@ def test_claims_of_the_quick_records():
     for scenario in ("in", "out"):
         assert min(m["cosine"] for m in found[scenario, "semola"]) >= 0.99
         assert mean(scenario, "semola") > mean(scenario, "standard")
-        assert mean(scenario, "augmented") >= mean(scenario, "semola") - 0.5
+        assert mean(scenario, "augmented") >= mean(scenario, "semola")
     assert mean("out", "semola") >= mean("out", "standard") + 20
