@@ -1,4 +1,4 @@
-"""The augmenter of the objective: who draws g. A basis of generators, learnable or fixed, and coefficients w ~ U(-gamma, gamma)."""
+"""The augmenter of the objective: who draws g. A basis of generators, learnable or fixed, and a distribution of coefficients."""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lib.actions import Action
-from lib.groups import exp_map, uniform
+from lib.groups import exp_map, normalised, uniform
 
 
 class LieAugmenter(nn.Module):
-    """g = exp(sum_c w_c Lhat_c), w_c ~ U(-gamma, gamma), Lhat = norm * (mask * L) / ||mask * L||_F.
+    """g = exp(sum_c w_c Lhat_c), Lhat = norm * (mask * L) / ||mask * L||_F, w_c from one of `DRAWS`.
 
-    The mask comes first, then the normalisation, then the exponential map. All entries of L start at one small constant.
+    The mask comes first, then the normalisation, then the exponential map. All entries of L start at one small constant, or at
+    Gaussian numbers where a `generator` is given.
 
     Parameters
     ----------
     n, cardinality : size of the matrices and number C of generators.
+    gamma : w_c ~ U(-gamma, gamma); for "normal" the standard deviation; for "widths" the full width that is learned starts there.
     generators : a fixed basis (C, n, n) in place of a learnable one.
     mask : 0/1 matrix of the entries that may be used.
     norm : "sqrt_dim" (||Lhat||_F = sqrt n), a number, or None (L as it is).
 
     Raises
     ------
-    ValueError : a basis or mask of the wrong shape, gamma <= 0, C < 1, an unknown norm.
+    ValueError : a basis or mask of the wrong shape, gamma <= 0, C < 1, an unknown norm or draw.
 
     Source: SEMoLA sec. 4.1 and A.4.1 (masks). The scale sqrt n is Ours: the paper says only that it depends on the dimension.
+    Normal coefficients and a Gaussian start: LieGAN and its Augerino+. Learned widths: Augerino, w_c ~ U(-1/2, 1/2) softplus(s_c).
     """
+
+    DRAWS = ("uniform", "normal", "widths")
 
     def __init__(
         self,
@@ -41,7 +46,9 @@ class LieAugmenter(nn.Module):
         generators: Float[Tensor, "C n n"] | None = None,
         mask: Float[Tensor, "n n"] | None = None,
         norm: str | int | float | None = "sqrt_dim",
+        draw: str = "uniform",
         init: float = 1e-2,
+        generator: torch.Generator | None = None,
     ):
         super().__init__()
         if gamma <= 0:
@@ -50,36 +57,45 @@ class LieAugmenter(nn.Module):
             raise ValueError(f"cardinality must be at least 1, got {cardinality}: a basis has one generator or more")
         if norm is not None and norm != "sqrt_dim" and not (isinstance(norm, int | float) and norm > 0):
             raise ValueError(f"norm must be 'sqrt_dim', a positive number or None, got {norm!r}")
+        if draw not in self.DRAWS:
+            raise ValueError(f"draw must be one of {', '.join(self.DRAWS)}, got {draw!r}")
         if generators is not None and (generators.ndim != 3 or generators.shape[1:] != (n, n)):
             raise ValueError(f"generators must have shape (C, {n}, {n}), got {tuple(generators.shape)}: one {n}x{n} matrix each")
         if mask is not None and mask.shape != (n, n):
             raise ValueError(f"mask must have shape ({n}, {n}), got {tuple(mask.shape)}: one 0 or 1 for each entry of a generator")
-        self.gamma, self.norm = float(gamma), math.sqrt(n) if norm == "sqrt_dim" else norm
-        if generators is None:
-            self.raw = nn.Parameter(torch.full((cardinality, n, n), init))
-        else:
+        self.gamma, self.norm, self.draw = float(gamma), math.sqrt(n) if norm == "sqrt_dim" else norm, draw
+        if generators is not None:
             self.register_buffer("raw", generators.clone())
+        elif generator is None:
+            self.raw = nn.Parameter(torch.full((cardinality, n, n), init))
+        else:  # kaiming: the variance of an entry is 2 over its row's length
+            self.raw = nn.Parameter(math.sqrt(2 / n) * torch.randn(cardinality, n, n, generator=generator))
+        if draw == "widths":
+            self.widths = nn.Parameter(torch.full((len(self.raw),), math.log(math.expm1(gamma))))
         self.register_buffer("mask", torch.ones(n, n) if mask is None else mask.clone())
 
     @property
     def bound(self) -> float | None:
-        """Upper bound of ||sum_c w_c Lhat_c||_F: C * gamma * norm; None for a basis that is not normalised."""
-        return None if self.norm is None else len(self.raw) * self.gamma * self.norm
+        """Upper bound of ||sum_c w_c Lhat_c||_F: C * gamma * norm; None where the basis is not normalised or w is not bounded."""
+        return len(self.raw) * self.gamma * self.norm if self.norm is not None and self.draw == "uniform" else None
 
     def basis(self) -> Float[Tensor, "C n n"]:
         """The masked, normalised generators Lhat."""
         masked = self.raw * self.mask
-        if self.norm is None:
-            return masked
-        size = torch.linalg.matrix_norm(masked, keepdim=True)
-        return masked * (self.norm / size.clamp(min=torch.finfo(masked.dtype).tiny ** 0.5))
+        return masked if self.norm is None else normalised(masked, self.norm)
 
     def coefficients(self, batch: int, copies: int, generator: torch.Generator) -> Float[Tensor, "B K C"]:
-        """w ~ U(-gamma, gamma) for `copies` group elements a sample, from `generator`."""
-        return uniform((batch, copies, len(self.raw)), -self.gamma, self.gamma, generator, self.raw.dtype)
+        """w for `copies` group elements a sample, from `generator`; with learned widths, before they scale it."""
+        size = (batch, copies, len(self.raw))
+        if self.draw == "normal":
+            return self.gamma * torch.randn(size, generator=generator, device=generator.device, dtype=self.raw.dtype)
+        half = 0.5 if self.draw == "widths" else self.gamma
+        return uniform(size, -half, half, generator, self.raw.dtype)
 
     def forward(self, coefficients: Float[Tensor, "B K C"]) -> Float[Tensor, "B K n n"]:
         """The group elements of these coefficients; negated coefficients give their inverses."""
+        if self.draw == "widths":
+            coefficients = coefficients * nn.functional.softplus(self.widths)
         return exp_map(coefficients, self.basis(), self.bound)
 
 

@@ -63,9 +63,26 @@ def affine_mask(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, 
     return mask
 
 
+def affine_family(*, dtype: torch.dtype = torch.float32) -> Float[Tensor, "6 3 3"]:
+    """Six generators that span the affine maps of the plane: both translations (times 0.1), rotation, scaling, stretch and shear.
+
+    Source: Augerino (Benton et al. 2020), its two-dimensional module.
+    """
+    e = [[elementary(2, i, j, dtype=dtype) for j in range(2)] for i in range(2)]
+    linear = [e[1][0] - e[0][1], e[0][0] + e[1][1], e[0][0] - e[1][1], e[0][1] + e[1][0]]
+    return torch.cat([0.1 * translations(2, dtype=dtype), affine(torch.stack(linear))])
+
+
 def bracket(a: Float[Tensor, "*batch n n"], b: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
     """The Lie bracket [a, b] = ab - ba."""
     return a @ b - b @ a
+
+
+def normalised(generators: Float[Tensor, "C n n"], norm: int | float | None = None) -> Float[Tensor, "C n n"]:
+    """Each generator at the Frobenius norm `norm`, sqrt n by default; a zero matrix stays zero."""
+    norm = math.sqrt(generators.shape[-1]) if norm is None else norm
+    size = torch.linalg.matrix_norm(generators, keepdim=True)
+    return generators * (norm / size.clamp(min=torch.finfo(generators.dtype).tiny ** 0.5))
 
 
 # -------------------------------------------------------------------------------------------------- exponential map

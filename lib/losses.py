@@ -49,16 +49,25 @@ def sparsity_penalty(basis: Float[Tensor, "C n n"]) -> Float[Tensor, ""]:
 SIMILARITIES = {"features": cosine_penalty, "fourier": fourier_penalty}
 
 
-def augmentation_term(basis, x, gx, options):
-    return SIMILARITIES[options["similarity"]](x, gx)
+# A term is called with the augmenter, x, gx, the similarity and the reach: the share of gamma that the coefficients span so far. Of a
+# turn by a small angle the data terms are of second order in it; what looks at the basis alone is scaled to keep their proportion.
 
 
-def orthogonality_term(basis, x, gx, options):
-    return orthogonality_penalty(basis)
+def augmentation_term(augmenter, x, gx, similarity, reach):
+    return SIMILARITIES[similarity](x, gx)
 
 
-def sparsity_term(basis, x, gx, options):
-    return sparsity_penalty(basis)
+def orthogonality_term(augmenter, x, gx, similarity, reach):
+    return orthogonality_penalty(augmenter.basis()) * reach**2
+
+
+def sparsity_term(augmenter, x, gx, similarity, reach):
+    return sparsity_penalty(augmenter.basis()) * reach**2
+
+
+def width_term(augmenter, x, gx, similarity, reach):
+    """-||widths||_2, which rewards wide ranges. Source: Augerino, eq. (5)."""
+    return -nn.functional.softplus(augmenter.widths).norm()
 
 
 # ---------------------------------------------------------------------------------------------------------- methods
@@ -68,10 +77,13 @@ def sparsity_term(basis, x, gx, options):
 class Method:
     """One row: where the basis comes from, alpha and beta (a number, or the name of a hyperparameter), and R's terms."""
 
-    basis: str | None  # None, "ground_truth" or "learnable"
+    basis: str | None  # None, "fixed" (ground truth or discovered before), "learnable", or "family" (the task's candidates)
     alpha: float | str
     beta: float | str
     regularisers: Mapping[str, Callable] = field(default_factory=dict)  # weight's name -> term
+    draw: str = "uniform"  # of coefficients, see LieAugmenter
+    normalised: bool = True
+    start: str = "constant"  # of a learnable basis, or "random"
 
     @property
     def hyperparameters(self) -> tuple[str, ...]:
@@ -81,7 +93,7 @@ class Method:
 
 METHODS = {
     "standard": Method(basis=None, alpha=1.0, beta=0.0),
-    "augmented": Method(basis="ground_truth", alpha="lambda_task", beta="lambda_equiv"),
+    "augmented": Method(basis="fixed", alpha="lambda_task", beta="lambda_equiv"),
     "semola": Method(
         basis="learnable",
         alpha="lambda_task",
@@ -91,6 +103,16 @@ METHODS = {
             "lambda_ortho": orthogonality_term,
             "lambda_sparse": sparsity_term,
         },
+    ),
+    "augerino": Method(basis="family", alpha=0.0, beta=1.0, regularisers={"lambda_width": width_term}, draw="widths"),
+    "augerino_plus": Method(
+        basis="learnable",
+        alpha=0.0,
+        beta=1.0,
+        regularisers={"lambda_aug": augmentation_term, "lambda_ortho": orthogonality_term},
+        draw="normal",
+        normalised=False,
+        start="random",
     ),
 }
 
@@ -120,6 +142,7 @@ def objective(
     as_target: Callable[[Tensor], Tensor] = lambda prediction: prediction,
     target: str = "label",
     similarity: str = "features",
+    reach: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """L = alpha l(f(x), y) + beta l(f(g x), rho(g) y) + sum_r lambda_r R_r, and its terms by name.
 
@@ -131,6 +154,7 @@ def objective(
     coefficients : w of shape (B, K, C), from `augmenter.coefficients`; None for a method without an augmenter.
     loss, as_target : l on a batch of predictions and targets; how a prediction serves as a target.
     target : "label" takes y in the second term, "prediction" takes f(x).
+    reach : the share of gamma that `coefficients` span so far; terms on the basis alone are multiplied by its square.
 
     Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).
     """
@@ -152,7 +176,7 @@ def objective(
         total = total + beta * terms["equiv"]
     for name, term in method.regularisers.items():
         if not _is_zero(weights[name]):
-            terms[name.removeprefix("lambda_")] = term(augmenter.basis(), x, gx, {"similarity": similarity})
+            terms[name.removeprefix("lambda_")] = term(augmenter, x, gx, similarity, reach)
             total = total + weights[name] * terms[name.removeprefix("lambda_")]
     return total, terms
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lib.actions import Action, trivially
-from lib.groups import bracket
+from lib.groups import bracket, exp_map, uniform
 
 Predictor = Callable[[Tensor], Tensor]
 
@@ -144,9 +145,64 @@ def bracket_closure(basis: Float[Tensor, "C n n"]) -> float:
     return residual
 
 
+# -------------------------------------------------------------------------------------- is it a symmetry of a known law
+
+
+def symmetry_residual(
+    law: Predictor, basis: Float[Tensor, "C n n"], x: Float[Tensor, "B *shape"], generator: torch.Generator, *, rho_x: Action, rho_y: Action
+) -> float:
+    """|| law(g x) - rho(g) law(x) || over || law(x) ||, both root mean squares, g = exp(w L / v), w ~ U(-1, 1), the worst generator's.
+
+    v is the speed of L on the data, rms ||L x|| / rms ||x||: every generator moves the data by as much, a rotation by up to one radian.
+    The actions must be linear in g (vectors and stacks of vectors). Ours: unlike a cosine it does not know the answer beforehand.
+    """
+    known, worst = law(x), 0.0
+    w = uniform((len(x), 1, 1), -1.0, 1.0, generator, x.dtype)
+    for element in basis.to(x.dtype):
+        moved = rho_x(element.expand(len(x), 1, *element.shape), x)
+        speed = (moved.square().mean() / x.square().mean()).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
+        g = exp_map(w, element.unsqueeze(0) / speed)
+        gap = law(rho_x(g, x).squeeze(1)) - rho_y(g, known).squeeze(1)
+        worst = max(worst, (gap.square().mean() / known.square().mean()).sqrt().item())
+    return worst
+
+
+def symmetry_algebra(
+    law: Predictor, x: Float[Tensor, "B *shape"], n: int, *, rho_x: Action, rho_y: Action, tolerance: float = 1e-8
+) -> Float[Tensor, "R n n"]:
+    """An orthonormal basis of all linear symmetries of a law: {L : d/dw [law(exp(wL) x) - rho(exp(wL)) law(x)] = 0 at w = 0 for every x}.
+
+    The derivative is linear in L: its null space over the samples, singular values below `tolerance` of the largest. Use float64, and
+    a few times n^2 samples. rho_y is the trivial action or acts as rho_x does. Ours.
+    """
+    columns = []
+    for i, j in itertools.product(range(n), range(n)):
+        element = torch.zeros(1, 1, n, n, dtype=x.dtype)
+        element[..., i, j] = 1.0
+        element = element.expand(len(x), 1, n, n)
+        known, change = torch.func.jvp(law, (x,), (rho_x(element, x).squeeze(1),))
+        if rho_y is not trivially:
+            change = change - rho_y(element, known).squeeze(1)
+        columns.append(change.flatten())
+    _, values, directions = torch.linalg.svd(torch.stack(columns, 1), full_matrices=True)
+    values = torch.nn.functional.pad(values, (0, n * n - len(values)))
+    return directions[values <= tolerance * values.max()].unflatten(1, (n, n))
+
+
+def share_inside(basis: Float[Tensor, "C n n"], algebra: Float[Tensor, "R n n"]) -> float:
+    """The least ||P L||^2 / ||L||^2 of the generators, P the projection on the algebra's span; R / n^2 by chance. Ours."""
+    unit = flat_unit(basis)
+    return (unit @ algebra.flatten(1).to(unit).T).square().sum(1).min().item()
+
+
 # ------------------------------------------------------------------------------------------------------- task metrics
 
 
 def accuracy(output: Float[Tensor, "B classes"], y: Int[Tensor, " B"]) -> Float[Tensor, ""]:
     """Share of samples, in percent, whose largest output is the label's."""
     return 100.0 * (output.argmax(-1) == y).to(output.dtype).mean()
+
+
+def mean_squared_error(output: Float[Tensor, "B *shape"], y: Float[Tensor, "B *shape"]) -> Float[Tensor, ""]:
+    """Mean over samples and entries of (output - y)^2, in the square of their units."""
+    return (output - y).square().mean()

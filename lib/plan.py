@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lib import models, tasks
+from lib.liegan import DISCRIMINATORS
 from lib.losses import METHODS, method_named
 from lib.records import RESULTS, ROOT, read_record, record_path, state
 
+DATA = ("scenario", "n_train", "n_eval", "timesteps", "scaled")  # what a task is loaded with
 COMMON = (
-    "task", "scenario", "n_train", "n_eval", "model", "model_options", "method", "seed",
-    "steps", "batch_size", "lr", "error_samples", "error_draws",
+    "task", *DATA, "model", "model_options", "method", "seed", "steps", "batch_size", "lr", "error_samples", "error_draws",
 )  # fmt: skip
-AUGMENTED = ("cardinality", "gamma", "norm", "copies", "test_copies", "target")  # of every method with an augmenter
-COUNTS = ("n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies")
-CHOICES = {"target": ("label", "prediction"), "similarity": ("features", "fourier")}
+AUGMENTED = ("cardinality", "gamma", "norm", "copies", "test_copies", "target", "warmup")  # of every method with an augmenter
+DISCOVERY = (
+    "cardinality",
+    "mask",
+    "sigma",
+    "draw",
+    "lambda_aug",
+    "lambda_ortho",
+    "similarity",
+    "start",
+    "lr",
+    "lr_discriminator",
+)  # LieGAN
+OPTIONAL = ("timesteps", "scaled", "warmup", "mask", "basis")  # left out of a run where there is none
+COUNTS = ("n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps")
+CHOICES = {
+    "target": ("label", "prediction"),
+    "similarity": ("features", "fourier"),
+    "draw": ("normal", "integers"),
+    "start": ("kaiming", "unit", "hundredth"),
+}
 
 Run = dict[str, Any]
 
@@ -47,23 +66,53 @@ def plan(experiment: str, profile: str = "best", results: Path = RESULTS, **chan
 
     Raises ConfigError for an unknown profile or setting and for a value out of range.
     """
+    return [run for _, run in labelled_plan(experiment, profile, results, **changes)]
+
+
+def labelled_plan(experiment: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> list[tuple[str, Run]]:
+    """The runs of `plan`, each with the label of its row."""
     section = parameters(experiment)
     profile = best_profile(experiment, results) if profile == "best" else profile
     if profile not in section["profiles"]:
         raise ConfigError(f"unknown profile {profile!r}: choose best or one of {', '.join(section['profiles'])}")
-    settings = {"rows": section["rows"], **section["settings"], **section["profiles"][profile]}
+    settings = merged({"rows": section["rows"], **section["settings"]}, section["profiles"][profile])
     unknown = set(changes) - set(settings)
     if unknown:
         raise ConfigError(f"unknown setting {', '.join(sorted(unknown))}: choose from {', '.join(sorted(settings))}")
     settings |= changes
+    by_label = {row["label"]: row for row in settings["rows"]}
     rows = settings["rows"]
     if "search" in settings:
-        rows = [{**row, **trial} for row in rows for trial in trials(settings["search"][row["method"]])]
-    runs = [
-        configuration({**settings, **row, **changes, "scenario": scenario, "seed": seed})
-        for scenario, row, seed in itertools.product(settings["scenarios"], rows, settings["seeds"])
-    ]
-    return list({json.dumps(run, sort_keys=True): run for run in runs}.values())
+        searched = [row for row in rows if row["method"] in settings["search"]]
+        rows = [{**row, **trial} for row in searched for trial in trials(settings["search"][row["method"]])]
+
+    def run_of(row: Mapping[str, Any], scenario: str, seed: int) -> Run:
+        own = settings["liegan"] if row["method"] == "liegan" else {}
+        values = {**settings, **own, **row, **changes, "scenario": scenario, "seed": seed}
+        if values.get("basis"):
+            if values["basis"] not in by_label:
+                raise ConfigError(f"row {row['label']!r} takes its basis from {values['basis']!r}: choose one of {', '.join(by_label)}")
+            values["basis"] = record_path(experiment, run_of(by_label[values["basis"]], scenario, seed)).stem
+        return configuration(values)
+
+    runs = [(row["label"], run_of(row, *place)) for *place, row in in_order(settings, rows)]
+    return list({json.dumps(run, sort_keys=True): (label, run) for label, run in runs}.values())
+
+
+def in_order(settings: Mapping[str, Any], rows: Sequence[Mapping]) -> Iterator[tuple[str, int, Mapping]]:
+    """(scenario, seed, row), rows that another takes its basis from first."""
+    for scenario in settings["scenarios"]:
+        for row in sorted(rows, key=lambda row: bool(row.get("basis"))):
+            for seed in settings["seeds"]:
+                yield scenario, seed, row
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`; where both have a mapping, the one is completed by the other."""
+    both = {
+        name: {**base[name], **value} for name, value in changes.items() if isinstance(value, dict) and isinstance(base.get(name), dict)
+    }
+    return {**base, **changes, **both}
 
 
 def trials(search: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -75,17 +124,25 @@ def trials(search: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def configuration(settings: Mapping[str, Any]) -> Run:
     """One run from settings: only what its method reads, checked. Raises ConfigError naming the value."""
-    for name, known in (("task", tasks.TASKS), ("model", models.MODELS), ("method", METHODS)):
-        if settings[name] not in known:
-            raise ConfigError(f"unknown {name} {settings[name]!r}: choose one of {', '.join(known)}")
-    method = method_named(settings["method"])
-    names = (*COMMON, *(AUGMENTED if method.basis else ()), *method.hyperparameters)
-    names += ("similarity",) if "lambda_aug" in method.regularisers else ()
+    if settings["task"] not in tasks.TASKS:
+        raise ConfigError(f"unknown task {settings['task']!r}: choose one of {', '.join(tasks.TASKS)}")
+    if settings["method"] not in (*METHODS, "liegan"):
+        raise ConfigError(f"unknown method {settings['method']!r}: choose one of {', '.join((*METHODS, 'liegan'))}")
+    networks = DISCRIMINATORS if settings["method"] == "liegan" else models.MODELS
+    if settings["model"] not in networks:
+        raise ConfigError(f"unknown model {settings['model']!r}: choose one of {', '.join(networks)}")
+    if settings["method"] == "liegan":
+        names = (*(name for name in COMMON if name not in ("error_samples", "error_draws")), *DISCOVERY)
+    else:
+        method = method_named(settings["method"])
+        names = (*COMMON, "basis", *(AUGMENTED if method.basis else ()), *method.hyperparameters)
+        names += ("similarity",) if "lambda_aug" in method.regularisers else ()
+        names += ("mask",) if method.basis == "learnable" else ()
     settings = {**settings, "model_options": settings["networks"].get(settings["model"], {})}
-    missing = [name for name in names if name not in settings]
+    missing = [name for name in names if name not in settings and name not in OPTIONAL]
     if missing:
         raise ConfigError(f"method {settings['method']} needs {', '.join(missing)}: add it to params.yaml")
-    run = {name: settings[name] for name in names}
+    run = {name: settings[name] for name in names if name not in OPTIONAL or settings.get(name) is not None}
     check(run)
     return run
 
@@ -97,13 +154,15 @@ def check(run: Run) -> None:
         raise ConfigError(f"unknown scenario {run['scenario']!r}: {run['task']} has {', '.join(scenarios)}")
     for name, value in run.items():
         if name.startswith("lambda_") and not value >= 0:
-            role = " (beta, the weight of the equivariance term)" if name == METHODS[run["method"]].beta else ""
+            role = " (beta, the weight of the equivariance term)" if name == "lambda_equiv" else ""
             raise ConfigError(f"{name}{role} must be at least 0, got {value}")
         if name in COUNTS and not (isinstance(value, int) and value >= 1):
             role = " (K, the augmentations per sample)" if name == "copies" else ""
             raise ConfigError(f"{name}{role} must be a whole number of at least 1, got {value}")
-        if name in ("gamma", "lr") and not value > 0:
+        if name in ("gamma", "lr", "lr_discriminator", "sigma") and not value > 0:
             raise ConfigError(f"{name} must be positive, got {value}")
+        if name == "warmup" and not 0 < value <= 1:
+            raise ConfigError(f"warmup must be a share of the steps in (0, 1], or null for none, got {value}")
         if name in CHOICES and value not in CHOICES[name]:
             raise ConfigError(f"{name} must be one of {', '.join(CHOICES[name])}, got {value!r}")
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from lib import tasks, train
-from lib.plan import ConfigError, Run, plan
+from lib import liegan, tasks, train
+from lib.plan import DATA, ConfigError, Run, plan
 from lib.records import RESULTS, MissingRecordError, code_digest, provenance, read_record, write_record
 
 WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes over BATCH samples
 BATCH = 500
-IRRELEVANT = ("seed", "scenario", "steps", "lr", "n_train", "n_eval", "error_samples", "error_draws")  # settings that cost no time
+IRRELEVANT = ("seed", "scenario", "steps", "lr", "n_train", "n_eval", "error_samples", "error_draws", "basis")  # cost no time
 
 
 def probe_path(experiment: str, run: Run, results: Path = RESULTS) -> Path:
@@ -36,7 +36,8 @@ def probe_path(experiment: str, run: Run, results: Path = RESULTS) -> Path:
 def probe(run: Run, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
     """Median seconds, and quartiles, of an optimiser step and of a prediction per sample by both predictors."""
     torch.set_num_threads(threads)
-    task = tasks.load(run["task"], scenario=run["scenario"], n_train=max(BATCH, run["batch_size"]), n_eval=BATCH).to(device)
+    data = {name: run[name] for name in DATA if name in run} | {"n_train": max(BATCH, run["batch_size"]), "n_eval": BATCH}
+    task = tasks.load(run["task"], **data).to(device)
 
     def now() -> float:
         if device.startswith("cuda"):
@@ -45,8 +46,14 @@ def probe(run: Run, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
 
     # validation passes fall on a few steps only; the median does not see them
     times: list[float] = []
-    train.fit(task, [{**run, "steps": WARM_UP + STEPS, "error_samples": 1, "error_draws": 1}], lambda _: times.append(now()))
+    short = {**run, "steps": WARM_UP + STEPS, "error_samples": 1, "error_draws": 1}
+    if run["method"] == "liegan":
+        liegan.fit(task, short, lambda _: times.append(now()))
+    else:
+        train.fit(task, [short], lambda _: times.append(now()))
     record = {"run": run, "step_s": spread([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)])}
+    if run["method"] == "liegan":
+        return {**record, **provenance(run, device, threads)}
 
     learner = train.Learner(run, task)
     with torch.no_grad():

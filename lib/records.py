@@ -96,11 +96,8 @@ def commit() -> str:
 
 def code_digest(run: Mapping[str, Any]) -> str:
     """sha256 of the lib modules that the run imports, as syntax trees: comments, docstrings and layout do not count."""
-    return _digest((Path("lib/train.py"), Path(f"lib/tasks/{run['task']}.py"), _model_file(run["model"])))
-
-
-def _model_file(model: str) -> Path:
-    return Path(*MODELS[model][0].split(".")).with_suffix(".py")
+    module = "lib.liegan" if run["method"] == "liegan" else MODELS[run["model"]][0]
+    return _digest((Path("lib/train.py"), Path(f"lib/tasks/{run['task']}.py"), Path(*module.split(".")).with_suffix(".py")))
 
 
 @functools.cache
@@ -156,8 +153,9 @@ def _canary(run: str, file: Path) -> dict[str, Any] | None:
         return known["canary"]
     import torch
 
-    from lib.train import canary
+    from lib import liegan, train
 
+    canary = liegan.canary if json.loads(run)["method"] == "liegan" else train.canary
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # too small a problem for more
     try:

@@ -19,8 +19,8 @@ import joblib
 import torch
 from tqdm import tqdm
 
-from lib import tasks, train
-from lib.plan import ConfigError, Run, plan, profile_of
+from lib import liegan, tasks, train
+from lib.plan import DATA, ConfigError, Run, plan, profile_of
 from lib.records import RESULTS, MissingRecordError, provenance, read_record, record_path, state, write_record
 
 
@@ -62,22 +62,23 @@ def train_missing(
     if backend not in ("serial", "loky", "multiprocessing"):
         raise ConfigError(f"--backend must be serial, loky or multiprocessing, got {backend!r}")
     todo = [] if which == "never" else [r for r in runs if which == "all" or needs_training(experiment, r, results)]
-    stacks, done, deadline = stacked(todo, device), 0, time.monotonic() + 60 * minutes
-    workers = min(joblib.cpu_count(), max(1, len(stacks)))
+    done, deadline = 0, time.monotonic() + 60 * minutes
+    workers = min(joblib.cpu_count(), max(1, len(todo)))
     if device.startswith("cuda") or backend == "serial":
         workers, backend = 1, "sequential"
 
-    def pending() -> Iterator:
-        for stack in stacks:
+    def pending(runs: Sequence[Run]) -> Iterator:
+        for stack in stacked(runs, device):
             if time.monotonic() > deadline:
                 return
             yield joblib.delayed(train_stack)(experiment, stack, device, results)
 
     pool = joblib.Parallel(workers, backend=backend, pre_dispatch="n_jobs", batch_size=1, return_as="generator_unordered")
     with tqdm(total=len(todo), desc=experiment, unit="run", disable=not todo) as bar:
-        for count in pool(pending()):
-            done += count
-            bar.update(count)
+        for wave in (False, True):  # what takes its basis from another run's record comes after it
+            for count in pool(pending([run for run in todo if ("basis" in run) == wave])):
+                done += count
+                bar.update(count)
     return len(todo) - done
 
 
@@ -102,12 +103,25 @@ def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", resu
     torch.set_num_threads(1)
     first, started = stack[0], time.perf_counter()
     made = provenance(first, device, torch.get_num_threads())
-    task = load_task(first["task"], device, **{name: first[name] for name in ("scenario", "n_train", "n_eval")})
-    for run, result in zip(stack, train.fit(task, stack), strict=True):
+    task = load_task(first["task"], device, **{name: first[name] for name in DATA if name in first})
+    known = discovered(experiment, first, results)
+    fitted = [liegan.fit(task, run) for run in stack] if first["method"] == "liegan" else train.fit(task, stack, known=known)
+    replay = liegan.canary if first["method"] == "liegan" else train.canary
+    for run, result in zip(stack, fitted, strict=True):
         spent = (time.perf_counter() - started) / len(stack)
-        record = {"run": run, **result, "wall_s": spent, "canary": train.canary(run), "data": task.data, "sha256": task.sha256, **made}
+        record = {"run": run, **result, "wall_s": spent, "canary": replay(run), "data": task.data, "sha256": task.sha256, **made}
         write_record(record_path(experiment, run, results), record)
     return len(stack)
+
+
+def discovered(experiment: str, run: Run, results: Path = RESULTS) -> torch.Tensor | None:
+    """The basis that a run takes from another's record, or None. Raises MissingRecordError where that record is not there."""
+    if "basis" not in run:
+        return None
+    record = read_record(Path(results) / "runs" / experiment / f"{run['basis']}.json")
+    if record is None:
+        raise MissingRecordError(f"the basis of {run['basis']} is not there: train it first with `python -m lib.runs {experiment}`")
+    return torch.tensor(record["basis"])
 
 
 @functools.lru_cache(maxsize=1)

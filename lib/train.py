@@ -5,6 +5,7 @@ A run is a flat dictionary of plain values (see `lib.runs`): task, scenario, mod
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,25 +34,34 @@ class NonFiniteLossError(FloatingPointError):
 
 
 class Learner(nn.Module):
-    """A network and, where the method has one, its augmenter; called, it returns the objective and its terms."""
+    """A network and, where the method has one, its augmenter; called, it returns the objective and its terms.
 
-    def __init__(self, run: Run, task: Task):
+    `known` generators, the ground truth unless others were discovered before, are what a fixed augmenter draws from and an equivariant
+    network is built for.
+    """
+
+    def __init__(self, run: Run, task: Task, known: Tensor | None = None):
         super().__init__()
         self.run, self.task, self.method = run, task, method_named(run["method"])
-        self.model = models.build(run["model"], random_stream(run["seed"], "network"), **run["model_options"])
+        known = (task.generators if known is None else known).cpu()
+        shapes = task.train[0].shape[1:], task.outputs
+        self.model = models.build(run["model"], random_stream(run["seed"], "network"), *shapes, known, **run["model_options"])
         self.augmenter = None
         if self.method.basis:
-            truth = task.generators if self.method.basis == "ground_truth" else None
+            mask = task.masks[run["mask"]] if "mask" in run else task.mask
             self.augmenter = LieAugmenter(
-                task.size, run["cardinality"], gamma=run["gamma"], generators=truth, mask=task.mask, norm=run["norm"]
-            )
+                task.size, run["cardinality"], gamma=run["gamma"], draw=self.method.draw, mask=None if mask is None else mask.cpu(),
+                generators={"fixed": known, "family": task.family}.get(self.method.basis),
+                norm=run["norm"] if self.method.normalised else None,
+                generator=random_stream(run["seed"], "basis") if self.method.start == "random" else None,
+            )  # fmt: skip
         self.to(task.generators.device, task.generators.dtype)
 
-    def forward(self, x: Tensor, y: Tensor, coefficients: Tensor | None, weights: Mapping[str, Tensor | float]):
+    def forward(self, x: Tensor, y: Tensor, coefficients: Tensor | None, weights: Mapping[str, Tensor | float], reach: float = 1.0):
         task = self.task
         options = {key: self.run[key] for key in ("target", "similarity") if key in self.run}
         return objective(
-            self.method, weights, self.model, self.augmenter, x, y, coefficients,
+            self.method, weights, self.model, self.augmenter, x, y, coefficients, reach=reach,
             loss=task.loss, rho_x=task.rho_x, rho_y=task.rho_y, as_target=task.as_target, **options,
         )  # fmt: skip
 
@@ -62,7 +72,9 @@ def random_stream(seed: int, purpose: str, device: str | torch.device = "cpu") -
     return torch.Generator(device).manual_seed(mixed % 2**63)
 
 
-def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None = None, noise: float = 0.0) -> list[dict[str, Any]]:
+def fit(
+    task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None = None, *, known: Tensor | None = None, noise: float = 0.0
+) -> list[dict[str, Any]]:
     """Train the runs as one stack on the task's device and evaluate the best weights on validation; one result a run.
 
     Each run draws from generators of its own, so its result does not depend on the stack (exactly on a CPU). On a GPU, and for networks
@@ -71,6 +83,7 @@ def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None 
     Parameters
     ----------
     progress : called with the number of optimiser steps just done, summed over the stack.
+    known : generators (C, n, n) found before, in place of the task's ground truth, for fixed augmenters and equivariant networks.
     noise : standard deviation of what is added to the start of every parameter, the basis too.
 
     Raises
@@ -87,12 +100,12 @@ def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None 
 
     started = time.perf_counter()
     device = task.generators.device
-    learners = [Learner(run, task) for run in runs]
+    learners = [Learner(run, task, known) for run in runs]
     template = learners[0]
     layout = [(name, p.shape, p.numel()) for name, p in template.named_parameters()]
     theta = torch.stack([nn.utils.parameters_to_vector(learner.parameters()).detach() for learner in learners])
     if noise:
-        theta = theta + noise * torch.randn(theta.shape, generator=random_stream(0, "noise"), dtype=theta.dtype)
+        theta = theta + noise * torch.randn(theta.shape, generator=random_stream(0, "noise"), dtype=theta.dtype).to(device)
     rates = torch.tensor([[run["lr"]] for run in runs], dtype=theta.dtype, device=device)
     weights = [{name: run[name] for name in template.method.hyperparameters} for run in runs]
     batches = [random_stream(run["seed"], "batches", device) for run in runs]
@@ -109,10 +122,10 @@ def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None 
             if len(orders[i]) < size:
                 orders[i] = torch.randperm(len(y_train), generator=generator, device=device)
         chosen, orders = [order[:size] for order in orders], [order[size:] for order in orders]
-        coefficients = None
+        coefficients, reach = None, min(1.0, step / (first["warmup"] * steps)) if "warmup" in first else 1.0
         if template.augmenter is not None:
-            coefficients = [template.augmenter.coefficients(size, first["copies"], generator) for generator in augmentations]
-        gradient, terms = gradients(theta, [x_train[i] for i in chosen], [y_train[i] for i in chosen], coefficients)
+            coefficients = [reach * template.augmenter.coefficients(size, first["copies"], generator) for generator in augmentations]
+        gradient, terms = gradients(theta, [x_train[i] for i in chosen], [y_train[i] for i in chosen], coefficients, reach)
         theta = adam.step(theta, gradient)
         if step in checks:
             losses = []
@@ -141,24 +154,24 @@ def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None 
 
 
 def stack_gradients(template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]]) -> Callable:
-    """A function (theta, x, y, coefficients), each with one entry a member, to (gradients, one dictionary of terms a member)."""
+    """A function (theta, x, y, coefficients, reach), the first four with one entry a member, to (gradients, one dictionary of terms each)."""
 
-    def loss_of(vector: Tensor, x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping) -> tuple[Tensor, dict]:
-        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight))
+    def loss_of(vector: Tensor, x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping, reach: float) -> tuple[Tensor, dict]:
+        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight, reach))
 
     gradient = grad_and_value(loss_of, has_aux=True)
 
-    def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None):
+    def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, reach: float):
         draws = coefficients or [None] * len(weights)
         # a copy of each member's vector, so that its alignment in memory, and with it the rounding, is that of a stack of one
-        parts = [gradient(vector.clone(), *rest) for vector, *rest in zip(theta, x, y, draws, weights, strict=True)]
+        parts = [gradient(vector.clone(), *rest, reach) for vector, *rest in zip(theta, x, y, draws, weights, strict=True)]
         return torch.stack([g for g, _ in parts]), [terms for _, (_, terms) in parts]
 
-    def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None):
+    def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, reach: float):
         weight = {name: theta.new_tensor([w[name] for w in weights]) for name in weights[0]}
         draws = None if coefficients is None else torch.stack(list(coefficients))
-        dims = (0, 0, 0, None if draws is None else 0, 0 if weight else None)
-        g, (_, terms) = vmap(gradient, in_dims=dims)(theta, torch.stack(list(x)), torch.stack(list(y)), draws, weight)
+        dims = (0, 0, 0, None if draws is None else 0, 0 if weight else None, None)
+        g, (_, terms) = vmap(gradient, in_dims=dims)(theta, torch.stack(list(x)), torch.stack(list(y)), draws, weight, reach)
         return g, [{name: term[i] for name, term in terms.items()} for i in range(len(weights))]
 
     looped = template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False)
@@ -214,9 +227,9 @@ def predictors(learner: Learner, task: Task, run: Run) -> dict[str, metrics.Pred
 def evaluate(learner: Learner, task: Task, run: Run) -> tuple[dict[str, float], list | None]:
     """Metrics of a trained learner, by name, and its basis.
 
-    Every metric of the prediction stands twice: of the averaged predictor, and of f(x) with the suffix `_plain`.
+    Every metric of the prediction stands twice: of the averaged predictor, and of f(x) with the suffix `_plain`. E and E' are taken over
+    each of the task's groups: the first without a name, the others with theirs, E_so2.
     """
-    device, dtype = task.generators.device, task.generators.dtype
     scores = {}
     x_error = task.test[0][: run["error_samples"]]
     for suffix, predict in predictors(learner, task, run).items():
@@ -227,22 +240,39 @@ def evaluate(learner: Learner, task: Task, run: Run) -> tuple[dict[str, float], 
             x, y = getattr(task, split)
             output = torch.cat([predict(part) for part in x.split(CHUNK)])
             scores[f"{split}_{task.metric_name}{suffix}"] = task.metric(output, y).item()
-        for prefix, action in {"": task.rho_x, "floor_": metrics.there_and_back(task.rho_x)}.items():
-            draw = random_stream(run["seed"], "errors", device)
+        reported = lambda x, predict=predict: task.reported(predict(x))  # noqa: E731
+        actions = {"": task.rho_x, "floor_": metrics.there_and_back(task.rho_x)}
+        for (prefix, action), (group, sample) in itertools.product(actions.items(), task.groups.items()):
+            draw = random_stream(run["seed"], "errors", task.generators.device)
             e, e_prime = metrics.equivariance_errors(
-                predict, x_error, lambda count, draw=draw: task.group(count, draw, dtype), run["error_draws"],
-                rho_x=action, rho_y=task.rho_y,
+                reported, x_error, lambda count, draw=draw, sample=sample: sample(count, draw, task.generators.dtype),
+                run["error_draws"], rho_x=action, rho_y=task.rho_y,
             )  # fmt: skip
-            scores |= {f"{prefix}E{suffix}": e, f"{prefix}E_prime{suffix}": e_prime}
+            name = f"_{group}" if group else ""
+            scores |= {f"{prefix}E{name}{suffix}": e, f"{prefix}E_prime{name}{suffix}": e_prime}
 
     if learner.augmenter is None:
         return scores, None
     basis = learner.augmenter.basis()
-    scores["cosine"] = metrics.basis_cosine(basis, task.generators)
-    scores["mae"] = metrics.basis_mae(basis, task.generators)
-    scores["action_score"] = metrics.action_score(basis, task.generators, task.points)
-    scores["closure"] = metrics.bracket_closure(basis)
-    return scores, basis.tolist()
+    return {**scores, **basis_scores(basis, task)}, basis.tolist()
+
+
+def basis_scores(basis: Tensor, task: Task) -> dict[str, float]:
+    """Scores of a basis against the task's ground truth and, where the task knows it, its law."""
+    scores = {
+        "cosine": metrics.basis_cosine(basis, task.generators),
+        "mae": metrics.basis_mae(basis, task.generators),
+        "action_score": metrics.action_score(basis, task.generators, task.points, task.blocks),
+        "closure": metrics.bracket_closure(basis),
+    }
+    if task.law is not None:
+        noise = torch.randn(basis.shape, generator=random_stream(0, "random"), dtype=basis.dtype).to(basis.device)
+        for name, generators in {"": basis, "_truth": task.generators, "_random": noise}.items():
+            draw = random_stream(0, "residual", basis.device)
+            scores[f"residual{name}"] = metrics.symmetry_residual(
+                task.law, generators, task.test[0][:CHUNK], draw, rho_x=task.rho_x, rho_y=task.rho_y
+            )
+    return scores
 
 
 def canary(run: Run) -> dict[str, Any]:
@@ -254,6 +284,9 @@ def canary(run: Run) -> dict[str, Any]:
     """
     small = {"seed": 0, "steps": 3, "batch_size": 4, "error_samples": 2, "error_draws": 2, "test_copies": 2}
     small |= {"copies": min(run.get("copies", 1), 3), "gamma": min(run.get("gamma", 0.3), 0.3), "lr": 1e-5}
-    task = tasks.load_tiny(run["task"], scenario=run["scenario"]).to("cpu", torch.float64)
-    result = fit(task, [{**run, **small}], noise=1e-3)[0]
+    options = {name: run[name] for name in ("scenario", "timesteps", "scaled") if name in run}
+    task = tasks.load_tiny(run["task"], **options).to("cpu", torch.float64)
+    # a basis that was discovered before is replaced by one that is not the ground truth
+    known = 1.1 * task.generators.roll(1, -1) if "basis" in run else None
+    result = fit(task, [{**run, **small}], known=known, noise=1e-3)[0]
     return {"metrics": result["metrics"], "curves": result["curves"], "basis": result["basis"]}

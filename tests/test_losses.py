@@ -6,6 +6,7 @@ from torch import nn
 
 from lib.actions import on_vectors, trivially
 from lib.augmenter import LieAugmenter
+from lib.groups import affine, so
 from lib.losses import METHODS, cosine_penalty, fourier_penalty, method_named, objective, orthogonality_penalty, sparsity_penalty
 
 WEIGHTS = {"lambda_task": 0.7, "lambda_equiv": 1.3, "lambda_aug": 0.2, "lambda_ortho": 0.4, "lambda_sparse": 0.05}
@@ -62,7 +63,7 @@ def test_an_invariant_target_is_not_moved(problem):
     torch.testing.assert_close(terms["equiv"], (f(gx) - y[:, None]).square().mean())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.beta != 1.0])
 def test_beta_zero_is_plain_training_bit_for_bit(problem, method):
     plain, _ = objective(
         METHODS["standard"], {}, problem["model"], None, problem["x"], problem["y"], None,
@@ -72,6 +73,30 @@ def test_beta_zero_is_plain_training_bit_for_bit(problem, method):
     total, _ = value(method, problem, {**WEIGHTS, "lambda_task": 1.0, "lambda_equiv": 0.0})
     found = torch.autograd.grad(total, list(problem["model"].parameters()))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_reach_weighs_what_looks_at_the_basis_alone_by_its_square(problem):
+    _, full = value("semola", problem)
+    _, half = value("semola", problem, reach=0.5)
+    for name, factor in {"task": 1.0, "equiv": 1.0, "aug": 1.0, "ortho": 0.25, "sparse": 0.25}.items():
+        torch.testing.assert_close(half[name], factor * full[name])
+
+
+def test_augerino_rewards_width(problem):
+    augmenter = LieAugmenter(3, generators=affine(so(2)), gamma=1.3, draw="widths").double()
+    total, terms = objective(
+        METHODS["augerino"], {"lambda_width": 0.1}, problem["model"], augmenter, problem["x"], problem["y"], problem["coefficients"][..., :1],
+        loss=nn.functional.mse_loss, rho_x=on_vectors, rho_y=on_vectors,
+    )  # fmt: skip
+    assert terms["width"].item() == pytest.approx(-1.3)
+    torch.testing.assert_close(total, terms["equiv"] + 0.1 * terms["width"])
+
+
+def test_augerino_plus_sees_augmented_samples_only(problem):
+    weights = {"lambda_aug": 0.7, "lambda_ortho": 0.3}
+    total, terms = value("augerino_plus", problem, weights)
+    assert list(terms) == ["equiv", "aug", "ortho"]
+    torch.testing.assert_close(total, terms["equiv"] + 0.7 * terms["aug"] + 0.3 * terms["ortho"])
 
 
 def test_alpha_zero_leaves_the_augmented_samples_alone(problem):

@@ -66,7 +66,7 @@ EDITS = {
         dict.fromkeys(ALL, "fresh"),
     ),
     "a new method row": (
-        [("losses.py", ROW, '    "twice": Method(basis="ground_truth", alpha=1.0, beta=2.0),\n' + ROW)],
+        [("losses.py", ROW, '    "twice": Method(basis="fixed", alpha=1.0, beta=2.0),\n' + ROW)],
         dict.fromkeys(ALL, "verified"),
     ),
     "a renamed helper": ([("losses.py", "_is_zero", "is_nothing")], dict.fromkeys(ALL, "verified")),
@@ -80,7 +80,7 @@ EDITS = {
     ),
     "a changed metric": ([("metrics.py", "gap += difference / samples", "gap += 2 * difference / samples")], dict.fromkeys(ALL, "stale")),
     "code that no longer runs": (
-        [("losses.py", "def sparsity_term(basis, x, gx, options)", "def sparsity_term(basis)")],
+        [("losses.py", "def sparsity_term(augmenter, x, gx, similarity, reach)", "def sparsity_term(augmenter)")],
         {"standard": "verified", "augmented": "verified", "semola": "stale"},
     ),
 }

@@ -97,7 +97,9 @@ def test_best_weights_on_validation_are_kept(task, runs, monkeypatch):
     assert fit(task, [{**run, "steps": best}])[0]["metrics"] == result["metrics"]
 
 
-@pytest.mark.parametrize("call", [lambda: models.build("gcn", torch.Generator()), lambda: tasks.load("mnist")])
+@pytest.mark.parametrize(
+    "call", [lambda: models.build("gcn", torch.Generator(), torch.Size([3]), torch.Size([3])), lambda: tasks.load("mnist")]
+)
 def test_unknown_names_are_named(call):
     with pytest.raises(KeyError, match="unknown"):
         call()

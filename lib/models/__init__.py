@@ -5,13 +5,22 @@ from __future__ import annotations
 import importlib
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-MODELS = {"cnn": ("lib.models.cnn", "CNN")}
+MODELS = {
+    "cnn": ("lib.models.cnn", "CNN"),
+    "gcnn": ("lib.models.gcnn", "GCNN"),
+    "mlp": ("lib.models.mlp", "MLP"),
+    "emlp": ("lib.models.emlp", "EMLP"),
+}
 
 
-def build(name: str, generator: torch.Generator, **options) -> nn.Module:
-    """A network with freshly drawn parameters; `generator` (CPU) is the only source of randomness.
+def build(
+    name: str, generator: torch.Generator, inputs: torch.Size, outputs: torch.Size, generators: Tensor | None = None, **options
+) -> nn.Module:
+    """A network from samples of shape `inputs` to predictions of shape `outputs`, with freshly drawn parameters.
+
+    `generator` (CPU) is the only source of randomness; `generators` are for networks that are equivariant to a given algebra.
 
     Raises KeyError, with the known names, for an unknown model.
     """
@@ -20,4 +29,4 @@ def build(name: str, generator: torch.Generator, **options) -> nn.Module:
     module, cls = MODELS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        return getattr(importlib.import_module(module), cls)(**options)
+        return getattr(importlib.import_module(module), cls)(inputs, outputs, generators, **options)

@@ -19,13 +19,16 @@ class CNN(nn.Module):
     # One convolution at a time is faster on a CPU than the grouped convolution that vmap makes of a stack.
     loops_on_cpu = True
 
-    def __init__(self, widths: Sequence[int] = (8, 16, 32, 32), *, side: int = 28, channels: int = 1, classes: int = 10):
+    def __init__(
+        self, inputs: torch.Size, outputs: torch.Size, generators: Tensor | None = None, *, widths: Sequence[int] = (8, 16, 32, 32)
+    ):
         super().__init__()
         if len(widths) != 4:
             raise ValueError(f"widths must name the channels of four convolutions, got {list(widths)}")
-        inputs = [channels, *widths[:-1]]
-        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in zip(inputs, widths, strict=True))
-        self.head = nn.Linear(widths[-1] * (side // 4) ** 2, classes)
+        channels, height, width = inputs
+        sizes = [channels, *widths[:-1]]
+        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in zip(sizes, widths, strict=True))
+        self.head = nn.Linear(widths[-1] * (height // 4) * (width // 4), outputs[0])
 
     def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B classes"]:
         if self.loops_on_cpu and x.device.type == "cpu":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,7 +11,12 @@ from torch import Tensor
 
 from lib.actions import Action
 
-TASKS = ("rotated_mnist",)
+TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation")
+
+
+def unchanged(prediction: Tensor) -> Tensor:
+    """The prediction as it is."""
+    return prediction
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,17 @@ class Task:
     Attributes
     ----------
     train, val, test : pairs (x, y), whole, on one device.
+    outputs : shape of the prediction for one sample.
     loss : l on a batch of raw predictions and targets; `as_target` makes a prediction a target of it.
-    output : what predictions are averaged as and errors are taken on (softmax for classifiers).
+    output : what predictions are averaged as (softmax for classifiers).
     metric, metric_name : on a batch of outputs and targets, and its name in records.
-    size : n, the size of the group's matrices; `mask`: the entries of a generator that may be used.
-    generators : ground-truth basis, (C, n, n); `group(count, generator, dtype)` draws elements (count, n, n) for E.
-    points : what the action score is taken over, (N, n).
+    reported : outputs in the units in which E and E' are reported.
+    size : n, the size of the group's matrices.
+    mask, masks : the entries of a generator that may be used, and others by name.
+    generators : ground-truth basis, (C, n, n); `family`: Augerino's candidates, where it has some.
+    groups : by name, (count, generator, dtype) -> elements (count, n, n) for E; the first is the ground truth's, with an empty name.
+    points, blocks : what the action score is taken over, (N, n), and the coordinates of each physical quantity.
+    law : x -> y without noise, where it is known.
     data, sha256 : the label of the data (official, rebuilt, surrogate, simulated) and the digest of its file.
     """
 
@@ -39,15 +49,21 @@ class Task:
     loss: Callable[[Tensor, Tensor], Tensor]
     metric: Callable[[Tensor, Tensor], Tensor]
     metric_name: str
+    outputs: torch.Size
     size: int
     generators: Tensor
-    group: Callable[[int, torch.Generator, torch.dtype], Tensor]
+    groups: Mapping[str, Callable[[int, torch.Generator, torch.dtype], Tensor]]
     points: Tensor
     data: str
-    sha256: str
+    sha256: str = ""
+    blocks: Mapping[str, list[int]] | None = None
     mask: Tensor | None = None
-    output: Callable[[Tensor], Tensor] = field(default=lambda prediction: prediction)
-    as_target: Callable[[Tensor], Tensor] = field(default=lambda prediction: prediction)
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    family: Tensor | None = None
+    law: Callable[[Tensor], Tensor] | None = None
+    output: Callable[[Tensor], Tensor] = unchanged
+    as_target: Callable[[Tensor], Tensor] = unchanged
+    reported: Callable[[Tensor], Tensor] = unchanged
 
     def __post_init__(self):
         for name in ("train", "val", "test"):
@@ -65,8 +81,7 @@ class Task:
             return t.to(device, dtype if dtype is not None and t.is_floating_point() else t.dtype)
 
         pairs = {name: tuple(move(t) for t in getattr(self, name)) for name in ("train", "val", "test")}
-        mask = None if self.mask is None else move(self.mask)
-        return replace(self, **pairs, mask=mask, generators=move(self.generators), points=move(self.points))
+        return replace(self, **pairs, generators=move(self.generators), points=move(self.points))
 
 
 def load(name: str, **options) -> Task:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lib.actions import on_images, pixel_grid, rotate_images, trivially
 from lib.data import ROOT, read
-from lib.groups import affine, affine_mask, rotations, so, uniform
+from lib.groups import affine, affine_family, affine_mask, rotations, so, uniform
 from lib.metrics import accuracy
 from lib.tasks import Task
 
@@ -88,10 +88,12 @@ def make(scenario: str, images: dict[str, Tensor], sizes: tuple[int, int, int], 
         loss=torch.nn.functional.cross_entropy,
         metric=accuracy,
         metric_name="accuracy",
+        outputs=torch.Size([10]),
         size=3,
         generators=affine(so(2)),
         mask=affine_mask(2),
-        group=turns,
+        family=affine_family(),
+        groups={"": turns},
         points=pixel_grid(28, 28),
         output=partial(torch.softmax, dim=-1),
         as_target=partial(torch.softmax, dim=-1),

@@ -1,0 +1,155 @@
+"""LieGAN, the adversarial discovery baseline: a basis whose transformations a discriminator cannot tell from the data.
+
+    discriminator: min  BCE(D(x, y), 1) / 2 + BCE(D(g x, rho(g) y), 0) / 2
+    generator:     min  BCE(D(g x, rho(g) y), 1) + lambda_aug * similarity(x, g x) + lambda_ortho * sum_ij |<Lhat_i, Lhat_j>|
+
+with g = exp(sum_c w_c L_c), the generators L not normalised. One step of each a batch, the generator's first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
+
+from lib import tasks
+from lib.groups import exp_map, normalised
+from lib.losses import SIMILARITIES, orthogonality_penalty
+from lib.metrics import basis_cosine
+from lib.tasks import Task
+from lib.train import EVALUATIONS, NonFiniteLossError, basis_scores, random_stream
+
+
+class VectorDiscriminator(nn.Module):
+    """Three linear layers with leaky ReLU (0.2) on (x, y), flattened; gives a logit. Source: LieGAN's code, width 512."""
+
+    def __init__(self, inputs: int, *, width: int = 512):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, 1)
+
+    def forward(self, x: Float[Tensor, "B *inputs"], y: Float[Tensor, "B *outputs"]) -> Float[Tensor, " B"]:
+        both = torch.cat([x.flatten(1), y.reshape(len(y), -1)], 1)
+        return self.last(leaky_relu(self.second(leaky_relu(self.first(both), 0.2)), 0.2)).squeeze(1)
+
+
+class ImageDiscriminator(nn.Module):
+    """Five 3x3 convolutions with batch norm and ReLU (k, k, 2k, pool, 2k, pool, 2k; dropout 0.3), global mean, beside an embedding of
+    the label; gives a logit. Source: LieGAN's code, k = 128."""
+
+    def __init__(self, inputs: int, *, k: int = 128, classes: int = 10, embedding: int = 128):
+        super().__init__()
+        sizes = [1, k, k, 2 * k, 2 * k, 2 * k]
+        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in itertools.pairwise(sizes))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(o) for o in sizes[1:])
+        self.labels, self.last = nn.Embedding(classes, embedding), nn.Linear(2 * k + embedding, 1)
+
+    def forward(self, x: Float[Tensor, "B 1 h w"], y: Tensor) -> Float[Tensor, " B"]:
+        x = x.to(memory_format=torch.channels_last)
+        for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+            x = norm(convolution(x)).relu()
+            if i in (2, 3):
+                x = nn.functional.max_pool2d(x, 2)
+            if i >= 2:
+                x = nn.functional.dropout2d(x, 0.3)
+        return self.last(torch.cat([x.mean((2, 3)), self.labels(y)], 1)).squeeze(1)
+
+
+DISCRIMINATORS = {"vector": VectorDiscriminator, "image": ImageDiscriminator}
+SPREADS = {"kaiming": lambda n: math.sqrt(2 / n), "unit": lambda n: 1.0, "hundredth": lambda n: 0.01}  # of a starting entry
+
+
+def coefficients(run: Mapping[str, Any], size: int, generator: torch.Generator, dtype: torch.dtype) -> Float[Tensor, "B 1 C"]:
+    """w ~ N(0, sigma^2), or whole numbers in [-sigma, sigma). Source: LieGAN's code, coef_dist normal and uniform_int_grid."""
+    shape = (size, 1, run["cardinality"])
+    if run["draw"] == "integers":
+        reach = int(run["sigma"])
+        return torch.randint(-reach, reach, shape, generator=generator, device=generator.device).to(dtype)
+    return run["sigma"] * torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
+
+
+def fit(task: Task, run: Mapping[str, Any], progress: Callable[[int], None] | None = None) -> dict[str, Any]:
+    """Discover a basis; returns its scores, curves and the basis itself, as `lib.train.fit` does for a run.
+
+    There is no validation in it: the last basis is the result, as in its authors' code.
+
+    Raises NonFiniteLossError where a loss becomes NaN or infinite.
+
+    Source: LieGAN (Yang et al. 2023) and its published code: Adam, moments (0.5, 0.999) for the generator.
+    """
+    started = time.perf_counter()
+    device, dtype, n, seed = task.generators.device, task.generators.dtype, task.size, run["seed"]
+    mask = task.masks[run["mask"]] if "mask" in run else task.mask
+    mask = torch.ones(n, n) if mask is None else mask
+    mask = mask.to(device, dtype)
+    start = SPREADS[run["start"]](n) * torch.randn(run["cardinality"], n, n, generator=random_stream(seed, "basis"))
+    basis = start.to(device, dtype).requires_grad_()
+    x_train, y_train = task.train
+    inputs = x_train[0].numel() + (y_train[0].numel() if y_train.is_floating_point() else 0)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # weights and dropout draw from the global stream
+        discriminator = DISCRIMINATORS[run["model"]](inputs, **run["model_options"]).to(device, dtype)
+        generator_step = torch.optim.Adam([basis], lr=run["lr"], betas=(0.5, 0.999))
+        discriminator_step = torch.optim.Adam(discriminator.parameters(), lr=run["lr_discriminator"])
+        batches, draws = random_stream(seed, "batches", device), random_stream(seed, "augment", device)
+        steps, size = run["steps"], min(run["batch_size"], len(y_train))
+        checks = {max(1, round(steps * (i + 1) / EVALUATIONS)) for i in range(EVALUATIONS)}
+        order, curve = torch.empty(0, dtype=torch.long, device=device), {}
+        for step in range(1, steps + 1):
+            if len(order) < size:
+                order = torch.randperm(len(y_train), generator=batches, device=device)
+            chosen, order = order[:size], order[size:]
+            x, y = x_train[chosen], y_train[chosen]
+            g = exp_map(coefficients(run, size, draws, dtype), basis * mask)
+            gx, gy = task.rho_x(g, x).squeeze(1), task.rho_y(g, y).squeeze(1)
+
+            fooled = generator_loss(discriminator(gx, gy), x, gx, basis * mask, run)
+            basis.grad = torch.autograd.grad(fooled, basis)[0]
+            generator_step.step()
+
+            told = discriminator_loss(discriminator(x, y), discriminator(gx.detach(), gy.detach()))
+            discriminator_step.zero_grad()
+            told.backward()
+            discriminator_step.step()
+            if step in checks:
+                found = (basis * mask).detach()
+                point = {"step": step, "generator": fooled.item(), "discriminator": told.item()}
+                if not all(map(math.isfinite, point.values())):
+                    raise NonFiniteLossError(f"step {step} of seed {seed}: {point}; lower lr or sigma")
+                for name, value in {**point, "cosine": basis_cosine(found, task.generators)}.items():
+                    curve.setdefault(name, []).append(value)
+            if progress:
+                progress(1)
+    found = (basis * mask).detach()
+    scores = basis_scores(found, task)
+    return {"metrics": scores, "curves": curve, "basis": found.tolist(), "train_s": time.perf_counter() - started}
+
+
+def generator_loss(fake: Float[Tensor, " B"], x: Tensor, gx: Tensor, basis: Float[Tensor, "C n n"], run: Mapping[str, Any]) -> Tensor:
+    """BCE(D(g x, rho(g) y), 1) + lambda_aug * similarity + lambda_ortho * channel correlation, from the logits `fake`."""
+    loss = binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
+    loss = loss + run["lambda_aug"] * SIMILARITIES[run["similarity"]](x, gx.unsqueeze(1))
+    return loss + run["lambda_ortho"] * orthogonality_penalty(normalised(basis))
+
+
+def discriminator_loss(real: Float[Tensor, " B"], fake: Float[Tensor, " B"]) -> Tensor:
+    """(BCE(D(x, y), 1) + BCE(D(g x, rho(g) y), 0)) / 2, from the logits."""
+    to_real, to_fake = torch.ones_like(real), torch.zeros_like(fake)
+    return (binary_cross_entropy_with_logits(real, to_real) + binary_cross_entropy_with_logits(fake, to_fake)) / 2
+
+
+def canary(run: Mapping[str, Any]) -> dict[str, Any]:
+    """As `lib.train.canary`: three steps on a made-up task, float64, small rates."""
+    small = {"seed": 0, "steps": 3, "batch_size": 4, "lr": 1e-5, "lr_discriminator": 1e-5}
+    small |= {"sigma": 0.1} if run["draw"] == "normal" else {}
+    shrunk = {"model_options": {name: min(value, 8) for name, value in run["model_options"].items()}}
+    options = {name: run[name] for name in ("scenario", "timesteps", "scaled") if name in run}
+    task = tasks.load_tiny(run["task"], **options).to("cpu", torch.float64)
+    result = fit(task, {**run, **small, **shrunk})
+    return {"metrics": result["metrics"], "curves": result["curves"], "basis": result["basis"]}
