@@ -180,7 +180,7 @@ def symmetry_algebra(
         element = torch.zeros(1, 1, n, n, dtype=x.dtype)
         element[..., i, j] = 1.0
         element = element.expand(len(x), 1, n, n)
-        known, change = torch.func.jvp(law, (x,), (rho_x(element, x).squeeze(1),))
+        known, change = torch.autograd.functional.jvp(law, x, rho_x(element, x).squeeze(1))
         if rho_y is not trivially:
             change = change - rho_y(element, known).squeeze(1)
         columns.append(change.flatten())

@@ -154,7 +154,7 @@ def fit(
 
 
 def stack_gradients(template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]]) -> Callable:
-    """A function (theta, x, y, coefficients, reach), the first four with one entry a member, to (gradients, one dictionary of terms each)."""
+    """(theta, x, y, coefficients, reach), all but the last with one entry a member, to (gradients, one dictionary of terms each)."""
 
     def loss_of(vector: Tensor, x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping, reach: float) -> tuple[Tensor, dict]:
         return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight, reach))

@@ -84,10 +84,8 @@ def test_reach_weighs_what_looks_at_the_basis_alone_by_its_square(problem):
 
 def test_augerino_rewards_width(problem):
     augmenter = LieAugmenter(3, generators=affine(so(2)), gamma=1.3, draw="widths").double()
-    total, terms = objective(
-        METHODS["augerino"], {"lambda_width": 0.1}, problem["model"], augmenter, problem["x"], problem["y"], problem["coefficients"][..., :1],
-        loss=nn.functional.mse_loss, rho_x=on_vectors, rho_y=on_vectors,
-    )  # fmt: skip
+    narrowed = {**problem, "augmenter": augmenter, "coefficients": problem["coefficients"][..., :1]}
+    total, terms = value("augerino", narrowed, {"lambda_width": 0.1})
     assert terms["width"].item() == pytest.approx(-1.3)
     torch.testing.assert_close(total, terms["equiv"] + 0.1 * terms["width"])
 
