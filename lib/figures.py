@@ -28,14 +28,15 @@ def drawing(numbers: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable:
 
 
 def basis_entries(frame: pd.DataFrame) -> pd.DataFrame:
-    """Entries of every basis of the first seed and of the ground truth, at Frobenius norm sqrt n, signed like the ground truth."""
-    found = frame[frame.basis.notna() & (frame.seed == frame.seed.min())]
+    """Entries of every basis of the first seed, at Frobenius norm sqrt n, the first signed like the ground truth."""
+    found = frame[frame.basis.notna() & (frame.seed == frame.seed.min()) & ~frame.model.str.contains("LieGAN.* aug")]
+    truths = frame[frame.model.str.endswith("GT aug")]
     rows = []
     for run in found.itertuples():
         basis = np.array(run.basis)
         shape, cosines = basis.shape[1], frame[(frame.model == run.model) & (frame.scenario == run.scenario)].cosine
-        truth = rotation_generator(shape)
-        basis = basis * (np.sign((basis * truth).sum()) or 1.0) * np.sqrt(shape) / np.linalg.norm(basis, axis=(1, 2), keepdims=True)
+        truth = np.array(truths.basis.iloc[0]) if len(truths) else basis
+        basis = basis * (np.sign((basis[0] * truth[0]).sum()) or 1.0) * np.sqrt(shape) / np.linalg.norm(basis, axis=(1, 2), keepdims=True)
         note = " ".join(f"{c:.3f}" for c in cosines)
         for (c, i, j), value in np.ndenumerate(basis):
             entry = {"generator": c, "row": i, "column": j, "value": value, "cosines": note}
@@ -43,32 +44,26 @@ def basis_entries(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def rotation_generator(n: int) -> np.ndarray:
-    """Rotation of the first two axes, at Frobenius norm sqrt n."""
-    generator = np.zeros((1, n, n))
-    generator[0, 0, 1], generator[0, 1, 0] = -1.0, 1.0
-    return generator * np.sqrt(n / 2)
-
-
 @drawing(basis_entries)
 def bases(numbers: pd.DataFrame) -> Figure:
     """A heat map of each basis: scenarios in rows, methods in columns; |cosine| of every seed above it."""
-    numbers = numbers.assign(model=numbers.model.replace({"CNN + GT aug": "ground truth"}))
-    scenarios, models = numbers.scenario.unique(), numbers.model.unique()
-    size = (1.9 * len(models) + 1.2, 1.9 * len(scenarios) + 0.5)
+    numbers = numbers.assign(model=numbers.model.where(~numbers.model.str.endswith("GT aug"), "ground truth"))
+    scenarios, models, n = numbers.scenario.unique(), numbers.model.unique(), numbers.row.max() + 1
+    size = (1.9 * len(models) + 1.2, 1.95 * len(scenarios) + 0.5)
     figure, axes = plt.subplots(len(scenarios), len(models), figsize=size, squeeze=False, layout="constrained")
     limit = numbers.value.abs().max()
     for i, scenario in enumerate(scenarios):
         for j, model in enumerate(models):
-            ax, part = axes[i, j], numbers[(numbers.scenario == scenario) & (numbers.model == model)]
+            ax, part = axes[i, j], numbers[(numbers.scenario == scenario) & (numbers.model == model) & (numbers.generator == 0)]
             matrix = part.pivot(index="row", columns="column", values="value").to_numpy().round(2) + 0.0  # no -0.00
-            sns.heatmap(matrix, ax=ax, cmap="RdBu_r", vmin=-limit, vmax=limit, square=True, cbar=False, annot=True, fmt=".2f",
-                        annot_kws={"fontsize": 8}, linewidths=0.5, xticklabels=False, yticklabels=False)  # fmt: skip
+            sns.heatmap(matrix, ax=ax, cmap="RdBu_r", vmin=-limit, vmax=limit, square=True, cbar=False, annot=n <= 5, fmt=".2f",
+                        annot_kws={"fontsize": 8 if n <= 3 else 6}, linewidths=0.5, xticklabels=False, yticklabels=False)  # fmt: skip
+            ax.set(xlabel="", ylabel="")
             cosines = part.cosines.iloc[0]
-            ax.set_title(model if model == "ground truth" else f"{model}\n|cos| {cosines}")
+            ax.set_title(model if model == "ground truth" else f"{model}\n|cos| {cosines}", fontsize=8)
         axes[i, 0].set_ylabel(f"scenario {scenario}", fontsize=10)
     bar = figure.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.9, aspect=30)
-    bar.set_label("entry (norm √3)")
+    bar.set_label(f"entry (norm √{n})")
     return figure
 
 
@@ -119,6 +114,52 @@ def augmented_digits(numbers: pd.DataFrame) -> Figure:
     for ax, w in zip(axes[0, 1:], numbers.w.unique(), strict=True):
         ax.set_title(f"w = {w:.2f}")
     figure.suptitle(f"g = exp(w L), L learned by SEMoLA in scenario {scenario}", fontsize=10)
+    return figure
+
+
+# -------------------------------------------------------------------------------------------- augmentations of orbits
+
+
+def orbit_augmentations(frame: pd.DataFrame) -> pd.DataFrame:
+    """One test sample of the two-body task, its target, and both after group elements of SEMoLA's first seed."""
+    from scipy.linalg import expm
+
+    from lib import tasks
+
+    rows = []
+    for run in frame.sort_values("seed").drop_duplicates("scenario").itertuples():
+        task = tasks.load("two_body", **{name: run.run[name] for name in ("scenario", "timesteps", "scaled")}, n_train=7000, n_eval=10)
+        states = [pair[0, -1].double().numpy() for pair in task.test]
+        scale = task.reported(task.test[0].new_ones(1, 1, 8)).flatten().numpy()
+        generator, gamma = np.array(run.basis)[0], run.run["gamma"]
+        for w in np.linspace(-gamma, gamma, COPIES):
+            for part, state in zip(("input", "target"), states, strict=True):
+                moved = scale * (expm(w * generator) @ state)
+                entries = {name: moved[i] for i, name in enumerate(("q1x", "q1y", "p1x", "p1y", "q2x", "q2y", "p2x", "p2y"))}
+                rows.append({"scenario": run.scenario, "part": part, "w": w, **entries})
+    return pd.DataFrame(rows)
+
+
+@drawing(orbit_augmentations)
+def augmented_orbits(numbers: pd.DataFrame) -> Figure:
+    """Positions (dots) and momenta (arrows) of both bodies for a sample and its augmentations, one colour for each w."""
+    scenarios = numbers.scenario.unique()
+    figure, axes = plt.subplots(1, len(scenarios), figsize=(3.6 * len(scenarios) + 0.8, 3.6), squeeze=False, layout="constrained")
+    ws = numbers.w.unique()
+    colours = dict(zip(ws, sns.color_palette("viridis", len(ws)), strict=True))
+    for ax, scenario in zip(axes[0], scenarios, strict=True):
+        for row in numbers[numbers.scenario == scenario].itertuples():
+            for body, marker in ((1, "o"), (2, "s")):
+                x, y, u, v = (getattr(row, f"{name}{body}{axis}") for name in "qp" for axis in "xy")
+                filled = colours[row.w] if row.part == "input" else "none"
+                ax.scatter(x, y, s=26, marker=marker, facecolor=filled, edgecolor=colours[row.w], linewidth=1.2, zorder=3)
+                if row.part == "input":
+                    ax.annotate("", (x + 2 * u, y + 2 * v), (x, y), arrowprops={"arrowstyle": "->", "color": colours[row.w]})
+        ax.set(title=f"scenario {scenario}", xlabel="x (simulation units)", aspect="equal", xlim=(-4, 4), ylim=(-4, 4))
+    axes[0, 0].set_ylabel("y (simulation units)")
+    scale = plt.cm.ScalarMappable(plt.Normalize(ws.min(), ws.max()), "viridis")
+    figure.colorbar(scale, ax=axes, label="w", shrink=0.9)
+    figure.suptitle("filled: input with momentum (twice its length), open: target; ● body 1, ■ body 2", fontsize=8)
     return figure
 
 

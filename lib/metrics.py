@@ -43,8 +43,8 @@ def equivariance_errors(
             g = group_elements(len(x)).unsqueeze(1)
             difference = rho_y(g, fx).squeeze(1) - predict(rho_x(g, x).squeeze(1))
             gap += difference / samples
-            norms += difference.flatten(1).norm(dim=1) / samples
-        return gap.flatten(1).norm(dim=1).mean().item(), norms.mean().item()
+            norms += difference.reshape(len(x), -1).norm(dim=1) / samples
+        return gap.reshape(len(x), -1).norm(dim=1).mean().item(), norms.mean().item()
 
 
 def there_and_back(rho_x: Action) -> Action:
@@ -168,7 +168,7 @@ def symmetry_residual(
 
 
 def symmetry_algebra(
-    law: Predictor, x: Float[Tensor, "B *shape"], n: int, *, rho_x: Action, rho_y: Action, tolerance: float = 1e-8
+    law: Predictor, x: Float[Tensor, "B *shape"], n: int, *, rho_x: Action, rho_y: Action = trivially, tolerance: float = 1e-8
 ) -> Float[Tensor, "R n n"]:
     """An orthonormal basis of all linear symmetries of a law: {L : d/dw [law(exp(wL) x) - rho(exp(wL)) law(x)] = 0 at w = 0 for every x}.
 
@@ -177,7 +177,7 @@ def symmetry_algebra(
     """
     columns = []
     for i, j in itertools.product(range(n), range(n)):
-        element = torch.zeros(1, 1, n, n, dtype=x.dtype)
+        element = torch.zeros(1, 1, n, n, dtype=x.dtype, device=x.device)
         element[..., i, j] = 1.0
         element = element.expand(len(x), 1, n, n)
         known, change = torch.autograd.functional.jvp(law, x, rho_x(element, x).squeeze(1))

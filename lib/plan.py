@@ -138,7 +138,8 @@ def configuration(settings: Mapping[str, Any]) -> Run:
         names = (*COMMON, "basis", *(AUGMENTED if method.basis else ()), *method.hyperparameters)
         names += ("similarity",) if "lambda_aug" in method.regularisers else ()
         names += ("mask",) if method.basis == "learnable" else ()
-    settings = {**settings, "model_options": settings["networks"].get(settings["model"], {})}
+    options = {**settings["networks"].get(settings["model"], {}), **settings.get("options", {})}
+    settings = {**settings, "model_options": options}
     missing = [name for name in names if name not in settings and name not in OPTIONAL]
     if missing:
         raise ConfigError(f"method {settings['method']} needs {', '.join(missing)}: add it to params.yaml")

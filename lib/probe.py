@@ -23,7 +23,10 @@ from lib.records import RESULTS, MissingRecordError, code_digest, provenance, re
 
 WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes over BATCH samples
 BATCH = 500
-IRRELEVANT = ("seed", "scenario", "steps", "lr", "n_train", "n_eval", "error_samples", "error_draws", "basis")  # cost no time
+IRRELEVANT = (  # what costs no time
+    "seed", "scenario", "steps", "lr", "lr_discriminator", "n_train", "n_eval", "error_samples", "error_draws", "mask", "start", "sigma",
+    "lambda_aug", "basis",
+)  # fmt: skip
 
 
 def probe_path(experiment: str, run: Run, results: Path = RESULTS) -> Path:
@@ -94,7 +97,7 @@ def probe_missing(experiment: str, runs: Sequence[Run], results: Path = RESULTS,
     for path, run in todo.items():
         record = probe(run, device)
         write_record(path, record)
-        print(f"{path.stem}: {1e3 * record['step_s']['median']:.1f} ms a step, {1e3 * record['predict_s']['median']:.2f} ms a prediction")
+        print(f"{path.stem}: {1e3 * record['step_s']['median']:.1f} ms a step")
     return len(todo)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ import seaborn as sns
 
 from lib import figures
 from lib.losses import METHODS
-from lib.plan import ConfigError, best_profile, parameters, plan
+from lib.plan import ConfigError, best_profile, labelled_plan, parameters, plan
 from lib.probe import probes
-from lib.records import RESULTS, ROOT, MissingRecordError
+from lib.records import RESULTS, ROOT, MissingRecordError, record_path
 from lib.runs import records
 
 COLUMNS = ["id", "model", "scenario", "metric", "unit", "mean", "std", "n", "published", "published_std", "profile", "data", "state"]
@@ -35,27 +35,68 @@ class Table:
 
     experiment: str
     metrics: dict[str, tuple[str, str]]
+    rows: tuple[str, ...] = ()  # labels; all rows without them
     floor: str = ""  # the row whose interpolation floor is a row of its own
-    discovered: bool = False  # only the rows of methods that discover a basis
+    discovered: bool = False  # only the rows that discover a basis
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure: who draws it, from which rows."""
+
+    experiment: str
+    draw: Callable
+    rows: tuple[str, ...] = ()
 
 
 TIMES = {"Train time": ("train_s", "s"), "Test time": ("test_s", "s")}
 TIMES_PLAIN = {"Train time": ("train_s", "s"), "Test time": ("test_s_plain", "s")}
+BASIS = {
+    "Cosine": ("cosine", "1"),
+    "Worst cosine": ("min cosine", "1"),
+    "MAE": ("mae", "1"),
+    "Action score": ("action_score", "1"),
+    "Worst action score": ("min action_score", "1"),
+    "Closure": ("closure", "1"),
+}
+RESIDUAL = {**BASIS, "Residual": ("residual", "1"), "Residual, random": ("residual_random", "1")}
+MSE, RAW = {"MSE": ("test_mse", "raw units²"), "E": ("E", "raw units")}, {"E'": ("E_prime", "raw units")}
+UNMASKED = (
+    "Augerino+_0", "MLP", "MLP + GT aug", "MLP + LieGAN_0 aug", "EMLP + GT", "EMLP + LieGAN_0", "SEMoLA_0",
+)  # fmt: skip
+SEVENTHS = {"E over C7": ("E", "1"), "E over SO(2)": ("E_so2", "1")}
+SEVENTHS_PRIME = {"E' over C7": ("E_prime", "1"), "E' over SO(2)": ("E_prime_so2", "1")}
+INSIDE = {**RESIDUAL, "Share inside the algebra": ("share_inside", "1")}
 TABLES = {
-    "semola_tab1": Table(
-        "rotated_mnist",
-        {"Cosine": ("cosine", "1"), "MAE": ("mae", "1"), "Action score": ("action_score", "1")},
-        discovered=True,
-    ),
+    "semola_tab1": Table("rotated_mnist", BASIS, discovered=True),
     "semola_tab2": Table("rotated_mnist", {"Accuracy": ("test_accuracy", "%"), "E": ("E", "1")}, floor="CNN + GT aug"),
+    "semola_tab3": Table("two_body", MSE, UNMASKED),
     "semola_tab5": Table("rotated_mnist", {**TIMES, "E'": ("E_prime", "1")}, floor="CNN + GT aug"),
     "semola_tab6": Table("rotated_mnist", {"Accuracy": ("test_accuracy_plain", "%"), "E": ("E_plain", "1")}, floor="CNN + GT aug"),
     "semola_tab7": Table("rotated_mnist", {**TIMES_PLAIN, "E'": ("E_prime_plain", "1")}, floor="CNN + GT aug"),
+    "semola_tab8": Table("two_body", RESIDUAL, discovered=True),
+    "semola_tab9": Table("two_body", MSE),
+    "semola_tab10": Table("two_body", {**TIMES, **RAW}),
+    "semola_tab11": Table("two_body_3", RESIDUAL, discovered=True),
+    "semola_tab12": Table("two_body_3", MSE),
+    "semola_tab13": Table("two_body_3", {**TIMES, **RAW}),
+    "semola_tab15": Table("discrete_rotation", RESIDUAL, discovered=True),
+    "semola_tab16": Table("discrete_rotation", {"MSE": ("test_mse", "1"), **SEVENTHS}),
+    "semola_tab17": Table("discrete_rotation", {**TIMES, **SEVENTHS_PRIME}),
+    "semola_tab18": Table("partial_permutation", INSIDE, discovered=True),
+    "semola_tab19": Table("partial_permutation", {"MSE": ("test_mse", "1"), "E": ("E", "1")}),
+    "semola_tab20": Table("partial_permutation", {**TIMES, "E'": ("E_prime", "1")}),
 }
 FIGURES = {
-    "semola_fig1": ("rotated_mnist", figures.method_diagram),
-    "semola_fig2": ("rotated_mnist", figures.bases),
-    "semola_fig6": ("rotated_mnist", figures.augmented_digits),
+    "semola_fig1": Drawing("rotated_mnist", figures.method_diagram),
+    "semola_fig2": Drawing("rotated_mnist", figures.bases),
+    "semola_fig3": Drawing("two_body", figures.bases, ("Augerino+_0", "LieGAN_0", "SEMoLA_0", "MLP + GT aug")),
+    "semola_fig6": Drawing("rotated_mnist", figures.augmented_digits),
+    "semola_fig7": Drawing("two_body", figures.bases, tuple(f"{m}_{k}" for k in (2, 4) for m in ("Augerino+", "LieGAN", "SEMoLA"))),
+    "semola_fig8": Drawing("two_body_3", figures.bases, tuple(f"{m}_{k}" for k in (0, 2, 4) for m in ("Augerino+", "LieGAN", "SEMoLA"))),
+    "semola_fig9": Drawing("two_body", figures.augmented_orbits, ("SEMoLA_0",)),
+    "semola_fig10": Drawing("discrete_rotation", figures.bases),
+    "semola_fig11": Drawing("partial_permutation", figures.bases),
 }
 
 
@@ -65,32 +106,36 @@ def results_of(experiment: str, profile: str = "best", results: Path = RESULTS, 
     `changes` replace settings of params.yaml, as in `lib.plan.plan`; the profile is then named with them.
     """
     profile = best_profile(experiment, results) if profile == "best" else profile
-    runs = plan(experiment, profile, results, **changes)
+    labels, runs = zip(*labelled_plan(experiment, profile, results, **changes), strict=True)
     profile = " ".join([profile, *(f"{name}={value}" for name, value in changes.items())])
-    labels = {(row["model"], row["method"]): row["label"] for row in parameters(experiment)["rows"]}
-    rows = []
-    for record, timing in zip(records(experiment, runs, results), probes(experiment, runs, results), strict=True):
+    rows, discovery = [], {}
+    for label, record, timing in zip(labels, records(experiment, runs, results), probes(experiment, runs, results), strict=True):
         run = record["run"]
-        times = {
-            "train_s": timing["step_s"]["median"] * run["steps"],
-            "test_s": timing["predict_s"]["median"] * run["n_eval"],
-            "test_s_plain": timing["predict_s_plain"]["median"] * run["n_eval"],
-        }
-        meta = {"model": labels[run["model"], run["method"]], "scenario": run["scenario"], "seed": run["seed"]}
+        times = {"train_s": timing["step_s"]["median"] * run["steps"] + discovery.get(run.get("basis"), 0.0)}
+        discovery[record_path(experiment, run, results).stem] = times["train_s"]
+        for suffix in ("", "_plain"):
+            if f"predict_s{suffix}" in timing:
+                times[f"test_s{suffix}"] = timing[f"predict_s{suffix}"]["median"] * run["n_eval"]
+        meta = {"model": label, "scenario": run["scenario"], "seed": run["seed"]}
         found = {"basis": record["basis"], "profile": profile, "data": record["data"], "state": record["state"]}
         rows.append({**meta, **found, **record["metrics"], **times, "timing": timing["state"], "run": run})
-    return pd.DataFrame(rows)
+    order = {row["label"]: i for i, row in enumerate(parameters(experiment)["rows"])}
+    return pd.DataFrame(rows).sort_values("model", key=lambda labels: labels.map(order), kind="stable", ignore_index=True)
 
 
 def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> pd.DataFrame:
-    """The tidy table of that id: mean and standard deviation over the seeds, beside the published value where there is one."""
+    """The tidy table of that id: mean and standard deviation over the seeds, beside the published value where there is one.
+
+    A key "min ..." is the worst seed's value.
+    """
     spec = TABLES[name]
-    frame = results_of(spec.experiment, profile, results, **changes)
+    frame = chosen(results_of(spec.experiment, profile, results, **changes), spec.rows)
     if spec.discovered:
-        frame = frame[[METHODS[run["method"]].basis == "learnable" for run in frame.run]]
+        frame = frame[[discovers(run["method"]) for run in frame.run]]
     floor = frame[frame.model == spec.floor].assign(model=f"interpolation floor ({spec.floor})")
     rows = []
     for metric, (key, unit) in spec.metrics.items():
+        worst, key = key.startswith("min "), key.removeprefix("min ")
         parts = [(frame, key)] + ([(floor, f"floor_{key}")] if f"floor_{key}" in floor else [])
         for part, column in parts:
             for (model, scenario), group in part.dropna(subset=column).groupby(["model", "scenario"], sort=False):
@@ -98,7 +143,7 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
                 value = group[column].iloc[:1] if timed else group[column]  # a probe is one measurement, not one a seed
                 state = max(group["timing" if timed else "state"], key=STATES.index)
                 last = {"profile": group["profile"].iloc[0], "data": group["data"].iloc[0], "state": state}
-                number = {"mean": value.mean(), "std": value.std(), "n": len(value)}
+                number = {"mean": value.min() if worst else value.mean(), "std": None if worst else value.std(), "n": len(value)}
                 rows.append({"id": name, "model": model, "scenario": scenario, "metric": metric, "unit": unit, **number, **last})
     tidy = pd.DataFrame(rows)
     published = ROOT / "paper" / "published" / f"{name}.csv"
@@ -106,6 +151,16 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
         tidy = tidy.merge(pd.read_csv(published), how="left", on=["model", "scenario", "metric"])
     tidy = tidy.reindex(columns=COLUMNS)
     return tidy.assign(**{c: tidy[c].map(six_digits) for c in ("mean", "std", "published", "published_std")})
+
+
+def discovers(method: str) -> bool:
+    """Whether a method's result is a basis."""
+    return method == "liegan" or METHODS[method].basis == "learnable"
+
+
+def chosen(frame: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """The rows of these labels, in their order; all without any."""
+    return pd.concat([frame[frame.model == label] for label in labels], ignore_index=True) if labels else frame
 
 
 def search_summary(experiment: str, profile: str = "search", results: Path = RESULTS) -> pd.DataFrame:
@@ -150,7 +205,8 @@ def paper_layout(tidy: pd.DataFrame) -> pd.DataFrame:
 
     def cell(row: pd.Series) -> str:
         digits = 2 if row.unit == "%" else 1 if row.unit == "s" else 4
-        return f"{row['mean']:.{digits}f}" + ("" if pd.isna(row["std"]) else f" ± {row['std']:.{digits}f}")
+        form = f".{digits}f" if row["mean"] == 0 or 1e-3 <= abs(row["mean"]) < 1e4 else ".1e"
+        return f"{row['mean']:{form}}" + ("" if pd.isna(row["std"]) else f" ± {row['std']:{form}}")
 
     units = tidy.metric + tidy.unit.map(lambda unit: "" if unit == "1" else f" ({unit})")
     wide = tidy.assign(cell=tidy.apply(cell, axis=1), metric=units)
@@ -173,8 +229,8 @@ def build(name: str, profile: str = "best", results: Path = RESULTS, drawings: P
         return tidy
     if name not in FIGURES:
         raise ConfigError(f"unknown artefact {name!r}: choose one of {', '.join((*TABLES, *FIGURES))}")
-    experiment, draw = FIGURES[name]
-    frame = results_of(experiment, profile, results, **changes)
+    experiment, draw = FIGURES[name].experiment, FIGURES[name].draw
+    frame = chosen(results_of(experiment, profile, results, **changes), FIGURES[name].rows)
     numbers = draw.numbers(frame)
     write_csv(numbers, Path(drawings) / f"{name}.csv")
     with plt.rc_context({**sns.axes_style("white"), **STYLE}):
@@ -208,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(built, pd.DataFrame):
         print(paper_layout(built).to_string())
         print(f"\nprofile {', '.join(built.profile.unique())}; data {', '.join(built.data.unique())}; {', '.join(built.state.unique())}")
-    experiment = TABLES[options.id].experiment if options.id in TABLES else FIGURES[options.id][0]
+    experiment = {**TABLES, **FIGURES}[options.id].experiment
     print(f"{options.id} is made by the stage `dvc repro {experiment}` (notebooks/{experiment}.ipynb)")
     return 0
 

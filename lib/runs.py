@@ -19,7 +19,7 @@ import joblib
 import torch
 from tqdm import tqdm
 
-from lib import liegan, tasks, train
+from lib import liegan, models, tasks, train
 from lib.plan import DATA, ConfigError, Run, plan, profile_of
 from lib.records import RESULTS, MissingRecordError, provenance, read_record, record_path, state, write_record
 
@@ -51,7 +51,7 @@ def train_missing(
     """Train the runs whose record is missing or stale (`which` = "missing"), or all of them; returns how many are left.
 
     A record is written as soon as its run ends, so a killed sweep loses the runs in flight only. No run starts after `minutes`.
-    On a CPU each run has one thread, and as many run at once as there are cores; on a GPU runs of one shape train as one stack.
+    Runs of one shape train as one stack; on a CPU a stack has one thread, and as many train at once as there are cores.
 
     Parameters
     ----------
@@ -88,12 +88,11 @@ def needs_training(experiment: str, run: Run, results: Path = RESULTS) -> bool:
 
 
 def stacked(runs: Sequence[Run], device: str) -> list[list[Run]]:
-    """Runs that differ in their seed and weights only, together on a GPU; on a CPU one by one, so that each core has its own."""
-    if not device.startswith("cuda"):
-        return [[run] for run in runs]
+    """Runs that differ in their seed and weights only, together; networks that take turns on a CPU one by one there."""
 
     def shape(run: Run) -> str:
-        return json.dumps({key: value for key, value in run.items() if key not in train.STACKABLE}, sort_keys=True)
+        alone = run["method"] == "liegan" or (device == "cpu" and getattr(models.class_of(run["model"]), "loops_on_cpu", False))
+        return json.dumps({key: value for key, value in run.items() if alone or key not in train.STACKABLE}, sort_keys=True)
 
     return [list(group) for _, group in itertools.groupby(sorted(runs, key=shape), key=shape)]
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from lib import metrics, models, tasks
+from lib.actions import trivially
 from lib.augmenter import LieAugmenter, averaged_prediction
 from lib.losses import method_named, objective
 from lib.tasks import Task
@@ -130,7 +131,7 @@ def fit(
         if step in checks:
             losses = []
             for i, curve in enumerate(curves):
-                nn.utils.vector_to_parameters(theta[i], template.parameters())
+                nn.utils.vector_to_parameters(theta[i].clone(), template.parameters())
                 losses.append(validation_loss(template.model, task))
                 point = {"step": step, "val_loss": losses[i].item(), **{name: value.item() for name, value in terms[i].items()}}
                 if not all(map(math.isfinite, point.values())):
@@ -147,7 +148,7 @@ def fit(
 
     results = []
     for run, vector, curve in zip(runs, best, curves, strict=True):
-        nn.utils.vector_to_parameters(vector, template.parameters())
+        nn.utils.vector_to_parameters(vector.clone(), template.parameters())  # aligned as in a stack of one
         scores, basis = evaluate(template, task, run)
         results.append({"metrics": scores, "curves": curve, "basis": basis, "train_s": (trained - started) / len(runs)})
     return results
@@ -272,6 +273,9 @@ def basis_scores(basis: Tensor, task: Task) -> dict[str, float]:
             scores[f"residual{name}"] = metrics.symmetry_residual(
                 task.law, generators, task.test[0][:CHUNK], draw, rho_x=task.rho_x, rho_y=task.rho_y
             )
+        if task.rho_y is trivially:
+            x = task.test[0][: 10 * task.size**2].double()
+            scores["share_inside"] = metrics.share_inside(basis, metrics.symmetry_algebra(task.law, x, task.size, rho_x=task.rho_x))
     return scores
 
 

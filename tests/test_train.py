@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lib import models, tasks, train
+from lib.plan import labelled_plan
 from lib.train import Adam, NonFiniteLossError, fit
 
 
@@ -27,6 +28,23 @@ def test_a_run_is_the_same_alone_and_in_a_stack(task, runs, method, size):
     for run in (stack[0], stack[-1]):
         assert numbers(fit(task, [run])[0]) == numbers(together[stack.index(run)])
     assert numbers(together[0]) != numbers(together[1])
+
+
+VECTORS = {
+    "batch_size": 16, "steps": 20, "error_samples": 4, "error_draws": 3, "n_train": 64, "n_eval": 40, "scenarios": ["in"],
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::lib.models.emlp.AmbiguousSymmetryWarning")
+@pytest.mark.parametrize("label", ["MLP", "MLP + GT aug", "EMLP + GT", "SEMoLA_0", "Augerino+_2"])
+def test_a_run_on_vectors_is_the_same_alone_and_in_a_stack(label):
+    """These stacks are one program on a CPU too."""
+    planned = dict(labelled_plan("two_body", "smoke", **VECTORS))
+    task = tasks.load("two_body", scenario="in", n_train=64, n_eval=40)
+    stack = [{**planned[label], "seed": seed, "lr": 1e-3 * (1 + seed)} for seed in range(6)]
+    together, two = fit(task, stack), fit(task, stack[:2])
+    assert numbers(fit(task, stack[:1])[0]) == numbers(together[0]) == numbers(two[0])
+    assert numbers(fit(task, stack[5:])[0]) == numbers(together[5])
 
 
 @pytest.mark.parametrize("method", ["standard", "semola"])

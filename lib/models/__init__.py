@@ -24,9 +24,15 @@ def build(
 
     Raises KeyError, with the known names, for an unknown model.
     """
+    cls = class_of(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        return cls(inputs, outputs, generators, **options)
+
+
+def class_of(name: str) -> type[nn.Module]:
+    """The network's class. Raises KeyError, with the known names, for an unknown model."""
     if name not in MODELS:
         raise KeyError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}, or add it to lib.models.MODELS")
     module, cls = MODELS[name]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        return getattr(importlib.import_module(module), cls)(inputs, outputs, generators, **options)
+    return getattr(importlib.import_module(module), cls)

@@ -25,7 +25,7 @@ STEP, LENGTH = 20 / 49, 20  # of a trajectory: time between states, and states
 RADII = (1.5, 3.0)  # of body 1's start, uniform over the annulus
 NOISE = 7e-4  # standard deviation of the velocity's relative error, measured on LieGAN's file
 SUBSTEPS = 8  # of the integrator between states
-TRAJECTORIES = {"in": (814, 790, 790), "out": (1000, 1000, 1000)}  # train, validation, test; of "out" about half the windows remain
+TRAJECTORIES = {"in": (814, 790, 790), "out": (1600, 1600, 1600)}  # train, validation, test; of "out" about half the windows remain
 POSITIONS, MOMENTA = [0, 1, 4, 5], [2, 3, 6, 7]
 SEED = 20_190_604
 
