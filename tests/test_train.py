@@ -16,6 +16,15 @@ def task():
     return tasks.load_tiny("rotated_mnist", scenario="out")
 
 
+@pytest.fixture
+def one_thread():
+    """As in a sweep: more threads share a product out as they please."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def numbers(result):
     return {key: result[key] for key in ("metrics", "curves", "basis")}
 
@@ -37,14 +46,17 @@ VECTORS = {
 
 @pytest.mark.filterwarnings("ignore::lib.models.emlp.AmbiguousSymmetryWarning")
 @pytest.mark.parametrize("label", ["MLP", "MLP + GT aug", "EMLP + GT", "SEMoLA_0", "Augerino+_2"])
-def test_a_run_on_vectors_is_the_same_alone_and_in_a_stack(label):
+def test_a_run_on_vectors_is_the_same_alone_and_in_a_stack(label, one_thread):
     """These stacks are one program on a CPU too."""
     planned = dict(labelled_plan("two_body", "smoke", **VECTORS))
     task = tasks.load("two_body", scenario="in", n_train=64, n_eval=40)
     stack = [{**planned[label], "seed": seed, "lr": 1e-3 * (1 + seed)} for seed in range(6)]
     together, two = fit(task, stack), fit(task, stack[:2])
-    assert numbers(fit(task, stack[:1])[0]) == numbers(together[0]) == numbers(two[0])
-    assert numbers(fit(task, stack[5:])[0]) == numbers(together[5])
+    for alone, stacked in ((0, together[0]), (0, two[0]), (5, together[5])):
+        expected = fit(task, [stack[alone]])[0]
+        assert (expected["curves"], expected["basis"]) == (stacked["curves"], stacked["basis"])
+        # an equivariant network's errors are rounding, and that of a product hangs on where its operands lie in memory
+        assert expected["metrics"] == pytest.approx(stacked["metrics"], rel=1e-12, abs=1e-6 if label == "EMLP + GT" else 0)
 
 
 @pytest.mark.parametrize("method", ["standard", "semola"])
