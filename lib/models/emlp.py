@@ -117,6 +117,8 @@ class EMLP(nn.Module):
     Source: Finzi et al. (2021); SEMoLA A.4.1.
     """
 
+    loops_on_cpu = True  # its stacked products round differently from its single ones
+
     def __init__(
         self, inputs: torch.Size, outputs: torch.Size, generators: Float[Tensor, "C n n"] | None, *, channels: int = 5, blocks: int = 3,
         tolerance: float = 1e-5, antisymmetrise: bool = False,
