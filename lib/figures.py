@@ -56,7 +56,7 @@ def bases(numbers: pd.DataFrame) -> Figure:
         for j, model in enumerate(models):
             ax, part = axes[i, j], numbers[(numbers.scenario == scenario) & (numbers.model == model) & (numbers.generator == 0)]
             matrix = part.pivot(index="row", columns="column", values="value").to_numpy().round(2) + 0.0  # no -0.00
-            sns.heatmap(matrix, ax=ax, cmap="RdBu_r", vmin=-limit, vmax=limit, square=True, cbar=False, annot=n <= 5, fmt=".2f",
+            sns.heatmap(matrix, ax=ax, cmap="RdBu_r", vmin=-limit, vmax=limit, square=True, cbar=False, annot=bool(n <= 5), fmt=".2f",
                         annot_kws={"fontsize": 8 if n <= 3 else 6}, linewidths=0.5, xticklabels=False, yticklabels=False)  # fmt: skip
             ax.set(xlabel="", ylabel="")
             cosines = part.cosines.iloc[0]

@@ -151,10 +151,11 @@ def bracket_closure(basis: Float[Tensor, "C n n"]) -> float:
 def symmetry_residual(
     law: Predictor, basis: Float[Tensor, "C n n"], x: Float[Tensor, "B *shape"], generator: torch.Generator, *, rho_x: Action, rho_y: Action
 ) -> float:
-    """|| law(g x) - rho(g) law(x) || over || law(x) ||, both root mean squares, g = exp(w L / v), w ~ U(-1, 1), the worst generator's.
+    """Median over samples of || law(g x) - rho(g) law(x) ||, over the root mean square of || law(x) ||; of the worst generator.
 
-    v is the speed of L on the data, rms ||L x|| / rms ||x||: every generator moves the data by as much, a rotation by up to one radian.
-    The actions must be linear in g (vectors and stacks of vectors). Ours: unlike a cosine it does not know the answer beforehand.
+    g = exp(w L / v), w ~ U(-1, 1), with v the speed of L on the data, rms ||L x|| / rms ||x||: every generator moves the data by as much,
+    a rotation by up to one radian. A median, because a generator that is no symmetry can move a sample onto a pole of the law. The
+    actions must be linear in g (vectors and stacks of vectors). Ours: unlike a cosine it does not know the answer beforehand.
     """
     known, worst = law(x), 0.0
     w = uniform((len(x), 1, 1), -1.0, 1.0, generator, x.dtype)
@@ -162,8 +163,9 @@ def symmetry_residual(
         moved = rho_x(element.expand(len(x), 1, *element.shape), x)
         speed = (moved.square().mean() / x.square().mean()).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
         g = exp_map(w, element.unsqueeze(0) / speed)
-        gap = law(rho_x(g, x).squeeze(1)) - rho_y(g, known).squeeze(1)
-        worst = max(worst, (gap.square().mean() / known.square().mean()).sqrt().item())
+        gap = (law(rho_x(g, x).squeeze(1)) - rho_y(g, known).squeeze(1)).reshape(len(x), -1).norm(dim=1)
+        scale = known.reshape(len(x), -1).norm(dim=1).square().mean().sqrt()
+        worst = max(worst, (gap.nan_to_num(nan=torch.inf).median() / scale).item())
     return worst
 
 

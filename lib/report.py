@@ -19,7 +19,7 @@ import seaborn as sns
 
 from lib import figures
 from lib.losses import METHODS
-from lib.plan import ConfigError, best_profile, labelled_plan, parameters, plan
+from lib.plan import ConfigError, best_profile, labelled_plan, parameters
 from lib.probe import probes
 from lib.records import RESULTS, ROOT, MissingRecordError, record_path
 from lib.runs import records
@@ -166,20 +166,21 @@ def chosen(frame: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
 def search_summary(experiment: str, profile: str = "search", results: Path = RESULTS) -> pd.DataFrame:
     """Every trial of a search, best first for its method, over its scenarios and seeds, with the settings that it varied.
 
-    `validation` is the mean accuracy on validation images, all that trials are ranked by; `lag` the most by which the averaged
-    predictor fell behind f(x) there: a generator that is no symmetry shows in it, without the ground truth. The cosines and the
-    test accuracy are for the reader. Raises MissingRecordError where a trial has no record.
+    `validation` is the mean accuracy (or error) on validation samples, all that trials are ranked by; `lag` the most by which the averaged
+    predictor fell behind f(x) there, in points (or as a ratio of errors): a generator that is no symmetry shows in it, without the ground
+    truth. The cosines and the test score are for the reader. Raises MissingRecordError where a trial has no record.
     """
-    found = records(experiment, plan(experiment, profile, results), results)
-    names = ["lr", "batch_size", "gamma", "copies", "similarity", "target", "lambda_equiv", "lambda_aug", "lambda_sparse"]
+    labels, runs = zip(*labelled_plan(experiment, profile, results), strict=True)
+    names = ["lr", "batch_size", "gamma", "warmup", "copies", "similarity", "target", "lambda_equiv", "lambda_aug", "lambda_sparse"]
     rows = []
-    for record in found:
+    for label, record in zip(labels, records(experiment, runs, results), strict=True):
         run, scores = record["run"], record["metrics"]
         key = next(name for name in scores if name.startswith("val_"))
         tried = {name: run.get(name, "") for name in names}
-        lag = scores[f"{key}_plain"] - scores[key]
-        test = scores[key.replace("val_", "test_")]
-        rows.append({"method": run["method"], **tried, "validation": scores[key], "lag": lag, "cosine": scores.get("cosine"), "test": test})
+        accuracy = key == "val_accuracy"
+        lag = scores[f"{key}_plain"] - scores[key] if accuracy else scores[key] / scores[f"{key}_plain"]
+        found = {"validation": scores[key], "lag": lag, "cosine": scores.get("cosine"), "action": scores.get("action_score")}
+        rows.append({"method": label, **tried, **found, "test": scores[key.replace("val_", "test_")]})
     frame = pd.DataFrame(rows)
     varied = [name for name in names if frame[name].nunique() > 1]
     grouped = frame.groupby(["method", *varied], sort=False)
@@ -188,11 +189,12 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
         lag=("lag", "max"),
         cosine=("cosine", "mean"),
         worst_cosine=("cosine", "min"),
+        worst_action=("action", "min"),
         test=("test", "mean"),
         n=("lag", "size"),
     )
-    summary = summary.reset_index().sort_values(["method", "validation"], ascending=[True, False], ignore_index=True)
-    return summary[["method", "validation", "lag", "cosine", "worst_cosine", "test", "n", *varied]]
+    summary = summary.reset_index().sort_values(["method", "validation"], ascending=[True, not accuracy], ignore_index=True)
+    return summary[["method", "validation", "lag", "cosine", "worst_cosine", "worst_action", "test", "n", *varied]]
 
 
 def six_digits(value: float) -> float:

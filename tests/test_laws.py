@@ -105,12 +105,17 @@ def test_a_rotation_of_positions_only_fails_the_action_score_and_is_no_symmetry(
 
 
 def test_symmetry_residual_in_closed_form():
-    """law(x) = x1 of unit vectors, turned by w: the gap is 2 sin^2 summed over known angles."""
-    angles = torch.linspace(0, 2 * math.pi, 2001, dtype=torch.float64)[:-1]
+    """law(x) = (cos 3a, sin 3a) of the angle a: a gap of 2 |sin(3w/2)|, w ~ U(-1, 1), whatever the size of L."""
+    angles = torch.linspace(0, 2 * math.pi, 4001, dtype=torch.float64)[:-1]
     x = torch.stack([angles.cos(), angles.sin()], -1)
-    found = symmetry_residual(lambda x: x[:, 0], 7 * so(2).double(), x, torch.Generator().manual_seed(0), rho_x=on_vectors, rho_y=trivially)
-    # mean over w ~ U(-1, 1) of |e^iw - 1|^2 = 2 - 2 sin(1), whatever the generator's size
-    assert found == pytest.approx(math.sqrt(2 - 2 * math.sin(1)), rel=0.03)
+
+    def triple(x):
+        angle = 3 * torch.atan2(x[:, 1], x[:, 0])
+        return torch.stack([angle.cos(), angle.sin()], 1)
+
+    draw = torch.Generator().manual_seed(0)
+    found = symmetry_residual(triple, 7 * so(2).double(), x, draw, rho_x=on_vectors, rho_y=trivially)
+    assert found == pytest.approx(2 * math.sin(3 / 4), rel=0.05)
 
 
 def test_partial_permutation_has_an_algebra_of_eleven_dimensions():

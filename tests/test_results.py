@@ -6,13 +6,13 @@ import pandas as pd
 import papermill
 import pytest
 
-from lib.plan import plan
+from lib.plan import parameters, plan
 from lib.records import MissingRecordError, read_record, record_path
 from lib.report import FIGURES, RESULTS, ROOT, TABLES, build, main, search_summary
 from lib.runs import records
 
 
-@pytest.mark.parametrize("profile", ["search", "finalists", "search_out30", "quick"])
+@pytest.mark.parametrize("profile", [name for name in parameters("rotated_mnist")["profiles"] if name not in ("smoke", "paper")])
 def test_records_are_complete_and_not_stale(profile):
     for record in records("rotated_mnist", plan("rotated_mnist", profile)):
         assert record["state"] in ("fresh", "verified"), record["run"]
@@ -78,21 +78,28 @@ def test_one_artefact_is_rebuilt_by_name_and_names_its_stage(capsys):
 
 
 def test_the_settings_are_those_that_the_search_chose():
-    """CNN: the best. SEMoLA: rate, K and weights the best about gamma 2, then the widest gamma that no finalist's lag rejects."""
-    chosen = {run["method"]: run for run in plan("rotated_mnist", "quick")}
-    best, finalists = (search_summary("rotated_mnist", profile) for profile in ("search", "finalists"))
-    cnn = best[best.method == "standard"].iloc[0]
-    assert (cnn.lr, cnn.batch_size) == (chosen["standard"]["lr"], chosen["standard"]["batch_size"])
-    about = best[(best.method == "semola") & (best.gamma == 2.0) & (best.similarity == "fourier")].iloc[0]
-    for name in ("lr", "copies", "lambda_equiv", "lambda_aug", "lambda_sparse"):
-        assert about[name] == chosen["semola"][name], name
-    kept = finalists[(finalists.method == "semola") & (finalists.lag <= 1.0)].sort_values(["gamma", "validation"]).iloc[-1]
-    assert (kept.gamma, kept.similarity) == (chosen["semola"]["gamma"], chosen["semola"]["similarity"])
-    assert all(chosen["augmented"][name] == chosen["semola"][name] for name in ("lr", "gamma", "copies", "lambda_equiv"))
+    """Rate, batch and K by accuracy; of what is within half a point of the best, the sparsest basis with the least push."""
+    used = {run["method"]: run for run in plan("rotated_mnist", "quick")}
+    names = ("search", "search_warmup", "finalists_warmup")
+    first, second, last = (search_summary("rotated_mnist", profile) for profile in names)
+    cnn = first[first.method == "CNN"].iloc[0]
+    assert (cnn.lr, cnn.batch_size) == (used["standard"]["lr"], used["standard"]["batch_size"])
+    about = first[(first.method == "SEMoLA") & (first.gamma == 2.0) & (first.similarity == "fourier")].iloc[0]
+    for name in ("lr", "copies", "lambda_equiv"):
+        assert about[name] == used["semola"][name], name
+
+    def near(trials):
+        trials = trials[trials.method == "SEMoLA"]
+        good = trials[trials.validation >= trials.validation.max() - 0.5]
+        return good.sort_values(["lambda_sparse", "lambda_aug"], ascending=[False, True])
+
+    assert near(second).iloc[0].lambda_aug == used["semola"]["lambda_aug"]
+    assert near(last).iloc[0].lambda_sparse == used["semola"]["lambda_sparse"]
+    assert all(used["augmented"][name] == used["semola"][name] for name in ("lr", "gamma", "copies", "lambda_equiv", "warmup"))
 
 
 def test_claims_of_the_quick_records():
-    """What holds. That SEMoLA is within half a point of GT augmentation does not: the notebook shows by how much."""
+    """Discovery in both scenarios; CNN + GT aug and SEMoLA within half a point of each other, and above the CNN."""
     found = {}
     for run in plan("rotated_mnist", "quick"):
         metrics = read_record(record_path("rotated_mnist", run))["metrics"]
@@ -105,5 +112,5 @@ def test_claims_of_the_quick_records():
     for scenario in ("in", "out"):
         assert min(m["cosine"] for m in found[scenario, "semola"]) >= 0.99
         assert mean(scenario, "semola") > mean(scenario, "standard")
-        assert mean(scenario, "augmented") >= mean(scenario, "semola")
+        assert abs(mean(scenario, "augmented") - mean(scenario, "semola")) <= 0.5
     assert mean("out", "semola") >= mean("out", "standard") + 20
