@@ -153,6 +153,11 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
     return tidy.assign(**{c: tidy[c].map(six_digits) for c in ("mean", "std", "published", "published_std")})
 
 
+def notebook_of(experiment: str) -> str:
+    """The notebook, and the stage of that name, that renders an experiment."""
+    return parameters(experiment).get("notebook", experiment)
+
+
 def discovers(method: str) -> bool:
     """Whether a method's result is a basis."""
     return method == "liegan" or METHODS[method].basis == "learnable"
@@ -237,7 +242,7 @@ def build(name: str, profile: str = "best", results: Path = RESULTS, drawings: P
     write_csv(numbers, Path(drawings) / f"{name}.csv")
     with plt.rc_context({**sns.axes_style("white"), **STYLE}):
         figure = draw(pd.read_csv(Path(drawings) / f"{name}.csv"))
-        source = f"profile {frame['profile'].iloc[0]}, data {frame['data'].iloc[0]}, notebook {experiment}"
+        source = f"profile {frame['profile'].iloc[0]}, data {frame['data'].iloc[0]}, notebook {notebook_of(experiment)}"
         figure.text(1.0, -0.01, source, ha="right", va="top", fontsize=6, color="0.4")
         figure.savefig(Path(drawings) / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight")
     plt.close(figure)
@@ -266,8 +271,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(built, pd.DataFrame):
         print(paper_layout(built).to_string())
         print(f"\nprofile {', '.join(built.profile.unique())}; data {', '.join(built.data.unique())}; {', '.join(built.state.unique())}")
-    experiment = {**TABLES, **FIGURES}[options.id].experiment
-    print(f"{options.id} is made by the stage `dvc repro {experiment}` (notebooks/{experiment}.ipynb)")
+    notebook = notebook_of({**TABLES, **FIGURES}[options.id].experiment)
+    print(f"{options.id} is made by the stage `dvc repro {notebook}` (notebooks/{notebook}.ipynb)")
     return 0
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from lib.plan import parameters
 from lib.records import ROOT
-from lib.report import FIGURES, TABLES
+from lib.report import FIGURES, TABLES, notebook_of
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMETERS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -38,14 +38,17 @@ def test_papermill_gives_only_parameters_that_notebooks_have():
         assert {"profile", "train", "results", "figures"} <= given
 
 
-@pytest.mark.parametrize("experiment", [name for name, section in PARAMETERS.items() if isinstance(section, dict)])
-def test_every_artefact_is_an_output_of_its_stage(experiment):
-    expected = {f"results/tables/{name}.csv" for name, spec in TABLES.items() if spec.experiment == experiment}
-    for name, (source, _) in FIGURES.items():
-        expected |= {f"figures/{name}.{kind}" for kind in ("svg", "csv")} if source == experiment else set()
-    assert outputs(STAGES[experiment]) == expected
-    assert experiment in STAGES["train"]["foreach"]
-    assert all(not flags.get("cache", True) for out in STAGES[experiment]["outs"] for flags in out.values()), "git keeps them"
+EXPERIMENTS = [name for name, section in PARAMETERS.items() if isinstance(section, dict)]
+
+
+@pytest.mark.parametrize("notebook", sorted({notebook_of(experiment) for experiment in EXPERIMENTS}))
+def test_every_artefact_is_an_output_of_its_stage(notebook):
+    expected = {f"results/tables/{name}.csv" for name, spec in TABLES.items() if notebook_of(spec.experiment) == notebook}
+    drawn = {name for name, spec in FIGURES.items() if notebook_of(spec.experiment) == notebook}
+    expected |= {f"figures/{name}.{kind}" for name in drawn for kind in ("svg", "csv")}
+    assert outputs(STAGES[notebook]) == expected
+    assert all(not flags.get("cache", True) for out in STAGES[notebook]["outs"] for flags in out.values()), "git keeps them"
+    assert set(STAGES["train"]["foreach"]) == set(EXPERIMENTS)
 
 
 def test_data_is_pinned_as_it_is_on_disk():
