@@ -7,7 +7,7 @@ import torch
 
 from lib.actions import on_vectors, trivially
 from lib.augmenter import LieAugmenter, averaged_prediction
-from lib.groups import affine_mask, so
+from lib.groups import affine, affine_mask, so
 
 
 @pytest.mark.parametrize(("norm", "size"), [("sqrt_dim", math.sqrt(3)), (1, 1.0), (2.5, 2.5)])
@@ -49,6 +49,26 @@ def test_coefficients_are_uniform_and_their_own():
     assert w.abs().max() <= 1.5
     assert w.std().item() == pytest.approx(1.5 / math.sqrt(3), rel=0.02)
     assert torch.equal(w, augmenter.coefficients(4000, 4, torch.Generator().manual_seed(0)))
+
+
+def test_normal_coefficients_and_a_gaussian_start():
+    """Augerino+, as in LieGAN's code: kaiming entries, N(0, gamma^2), not normalised, so no bound is promised."""
+    augmenter = LieAugmenter(8, 50, draw="normal", gamma=1.5, norm=None, generator=torch.Generator().manual_seed(0))
+    assert augmenter.bound is None
+    assert augmenter.basis().std().item() == pytest.approx(math.sqrt(2 / 8), rel=0.05)
+    w = augmenter.coefficients(4000, 1, torch.Generator().manual_seed(0))
+    assert w.std().item() == pytest.approx(1.5, rel=0.02) and w.abs().max() > 4
+
+
+def test_learned_widths_scale_the_coefficients():
+    """Augerino: w ~ U(-1/2, 1/2) softplus(s); the start is the width asked for, and the widths get a gradient."""
+    augmenter = LieAugmenter(3, generators=affine(so(2)), draw="widths", gamma=0.8, norm=None)
+    w = augmenter.coefficients(1000, 1, torch.Generator().manual_seed(0))
+    assert 0.49 < w.abs().max() <= 0.5
+    g = augmenter(w)
+    torch.testing.assert_close(torch.atan2(g[..., 1, 0], g[..., 0, 0]), 0.8 * w[..., 0])
+    g.square().sum().backward()
+    assert augmenter.widths.grad is not None and augmenter.raw.grad is None
 
 
 def test_a_fixed_basis_has_no_parameters_and_gives_rotations(generator):

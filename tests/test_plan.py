@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.plan import ConfigError, plan, profile_of
+from lib.plan import ConfigError, labelled_plan, plan, profile_of
 from lib.records import record_path
 
 CHANGES = [
@@ -18,6 +18,11 @@ CHANGES = [
     ({"rows": [{"label": "x", "model": "gnn", "method": "semola"}]}, "unknown model 'gnn': choose one of cnn"),
     ({"betta": 1.0}, "unknown setting betta"),
     ({"steps": 0}, "steps must be a whole number"),
+    ({"warmup": 0}, r"warmup must be a share of the steps in \(0, 1\], or null for none, got 0"),
+    (
+        {"rows": [{"label": "x", "model": "cnn", "method": "augmented", "basis": "LieGAN"}]},
+        "'x' takes its basis from 'LieGAN': choose one of x",
+    ),
 ]
 
 
@@ -53,12 +58,37 @@ def test_changing_a_weight_changes_only_the_runs_that_read_it():
     assert [profile_of("rotated_mnist", run) for run in (before[0], after[-1])] == ["quick", None]
 
 
-def test_every_method_gets_the_same_number_of_trials():
-    for profile in ("search", "finalists"):
-        counts = {}
-        for run in plan("rotated_mnist", profile):
-            counts[run["method"]] = counts.get(run["method"], 0) + 1
-        assert len(set(counts.values())) == 1, counts
+SEARCHES = [("rotated_mnist", name) for name in ("search", "finalists", "search_warmup", "finalists_warmup")]
+
+
+@pytest.mark.parametrize(("experiment", "profile"), [*SEARCHES, ("discrete_rotation", "search"), ("partial_permutation", "search")])
+def test_every_row_gets_the_same_number_of_trials(experiment, profile):
+    labels = [label for label, _ in labelled_plan(experiment, profile)]
+    assert len({labels.count(label) for label in labels}) == 1
+
+
+def test_two_body_methods_get_nearly_the_same_number_of_trials():
+    labels = [label for label, _ in labelled_plan("two_body", "search")]
+    assert {label: labels.count(label) for label in labels} == {"MLP": 9, "EMLP + GT": 9, "MLP + GT aug": 12, "SEMoLA_0": 12}
+
+
+def test_a_row_takes_its_basis_from_the_run_of_its_scenario_and_seed():
+    planned = labelled_plan("two_body", "quick")
+    found = {(label, run["scenario"], run["seed"]): run for label, run in planned}
+    run = found["MLP + LieGAN_4 aug", "out", 2]
+    assert run["basis"] == record_path("two_body", found["LieGAN_4", "out", 2]).stem
+    places = [label for label, _ in planned]
+    assert max(places.index(f"LieGAN_{k}") for k in (0, 2, 4)) < min(i for i, (_, run) in enumerate(planned) if "basis" in run)
+
+
+def test_discovery_is_the_same_in_every_profile():
+    """LieGAN keeps its authors' settings: only smoke shrinks it."""
+    by_profile = {
+        profile: {record_path("two_body", run) for run in plan("two_body", profile) if run["method"] == "liegan"}
+        for profile in ("quick", "paper", "smoke")
+    }
+    assert by_profile["quick"] == by_profile["paper"]
+    assert not by_profile["quick"] & by_profile["smoke"]
 
 
 def test_records_of_different_runs_have_different_files():
