@@ -188,6 +188,12 @@ def exp_map(
 # --------------------------------------------------------------------------------------------------------- samplers
 
 
+def random_stream(seed: int, purpose: str, device: str | torch.device = "cpu") -> torch.Generator:
+    """A generator of its own for each seed and purpose: methods of one seed share the network's start and the order of the batches."""
+    mixed = int.from_bytes(purpose.encode()[:6], "big") * 1_000_003 + seed
+    return torch.Generator(device).manual_seed(mixed % 2**63)
+
+
 def uniform(size: tuple[int, ...], low: float, high: float, generator: torch.Generator, dtype=torch.float32) -> Tensor:
     """Uniform numbers in [low, high) from `generator`, on its device."""
     return low + (high - low) * torch.rand(size, generator=generator, device=generator.device, dtype=dtype)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
 
 from lib import tasks
-from lib.groups import exp_map, normalised
+from lib.evaluation import basis_scores
+from lib.groups import exp_map, normalised, random_stream
 from lib.losses import SIMILARITIES, orthogonality_penalty
 from lib.metrics import basis_cosine
 from lib.tasks import Task
-from lib.train import EVALUATIONS, NonFiniteLossError, basis_scores, random_stream
+from lib.train import EVALUATIONS, NonFiniteLossError
 
 
 class VectorDiscriminator(nn.Module):
@@ -74,8 +75,15 @@ def coefficients(run: Mapping[str, Any], size: int, generator: torch.Generator, 
     return run["sigma"] * torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
 
 
-def fit(task: Task, run: Mapping[str, Any], progress: Callable[[int], None] | None = None) -> dict[str, Any]:
-    """Discover a basis; returns its scores, curves and the basis itself, as `lib.train.fit` does for a run.
+def fit(
+    task: Task, runs: Sequence[Mapping[str, Any]], progress: Callable[[int], None] | None = None, *, known: None = None
+) -> list[dict[str, Any]]:
+    """`discover` for each run, called and answering as `lib.train.fit` does."""
+    return [discover(task, run, progress) for run in runs]
+
+
+def discover(task: Task, run: Mapping[str, Any], progress: Callable[[int], None] | None = None) -> dict[str, Any]:
+    """A basis, with its scores and curves.
 
     There is no validation in it: the last basis is the result, as in its authors' code.
 
@@ -151,5 +159,5 @@ def canary(run: Mapping[str, Any]) -> dict[str, Any]:
     shrunk = {"model_options": {name: min(value, 8) for name, value in run["model_options"].items()}}
     options = {name: run[name] for name in ("scenario", "timesteps", "scaled") if name in run}
     task = tasks.load_tiny(run["task"], **options).to("cpu", torch.float64)
-    result = fit(task, {**run, **small, **shrunk})
+    result = discover(task, {**run, **small, **shrunk})
     return {"metrics": result["metrics"], "curves": result["curves"], "basis": result["basis"]}

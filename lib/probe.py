@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
-from lib import liegan, tasks, train
+from lib import evaluation, tasks, train
 from lib.plan import DATA, ConfigError, Run, plan
 from lib.records import RESULTS, MissingRecordError, code_digest, provenance, read_record, write_record
+from lib.runs import trainer_of
 
 WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes over BATCH samples
 BATCH = 500
@@ -50,17 +51,14 @@ def probe(run: Run, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
     # validation passes fall on a few steps only; the median does not see them
     times: list[float] = []
     short = {**run, "steps": WARM_UP + STEPS, "error_samples": 1, "error_draws": 1}
-    if run["method"] == "liegan":
-        liegan.fit(task, short, lambda _: times.append(now()))
-    else:
-        train.fit(task, [short], lambda _: times.append(now()))
+    trainer_of(run).fit(task, [short], lambda _: times.append(now()))
     record = {"run": run, "step_s": spread([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)])}
-    if run["method"] == "liegan":
+    if "error_samples" not in run:  # it discovers and does not predict
         return {**record, **provenance(run, device, threads)}
 
     learner = train.Learner(run, task)
     with torch.no_grad():
-        for suffix, predict in train.predictors(learner, task, run).items():
+        for suffix, predict in evaluation.predictors(learner, task, run).items():
             record[f"predict_s{suffix}"] = spread([seconds(predict, task.test[0], now) / BATCH for _ in range(PASSES + 1)][1:])
     return {**record, **provenance(run, device, threads)}
 

@@ -153,13 +153,12 @@ def _canary(run: str, file: Path) -> dict[str, Any] | None:
         return known["canary"]
     import torch
 
-    from lib import liegan, train
+    from lib.runs import trainer_of
 
-    canary = liegan.canary if json.loads(run)["method"] == "liegan" else train.canary
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # too small a problem for more
     try:
-        found = canary(json.loads(run))
+        found = trainer_of(json.loads(run)).canary(json.loads(run))
     except Exception:  # code that no longer runs this configuration has not computed what is recorded
         found = None
     finally:

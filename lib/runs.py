@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import joblib
@@ -103,14 +104,17 @@ def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", resu
     first, started = stack[0], time.perf_counter()
     made = provenance(first, device, torch.get_num_threads())
     task = load_task(first["task"], device, **{name: first[name] for name in DATA if name in first})
-    known = discovered(experiment, first, results)
-    fitted = [liegan.fit(task, run) for run in stack] if first["method"] == "liegan" else train.fit(task, stack, known=known)
-    replay = liegan.canary if first["method"] == "liegan" else train.canary
-    for run, result in zip(stack, fitted, strict=True):
+    known, trainer = discovered(experiment, first, results), trainer_of(first)
+    for run, result in zip(stack, trainer.fit(task, stack, known=known), strict=True):
         spent = (time.perf_counter() - started) / len(stack)
-        record = {"run": run, **result, "wall_s": spent, "canary": replay(run), "data": task.data, "sha256": task.sha256, **made}
+        record = {"run": run, **result, "wall_s": spent, "canary": trainer.canary(run), "data": task.data, "sha256": task.sha256, **made}
         write_record(record_path(experiment, run, results), record)
     return len(stack)
+
+
+def trainer_of(run: Run) -> ModuleType:
+    """The module whose `fit` and `canary` a run needs."""
+    return liegan if run["method"] == "liegan" else train
 
 
 def discovered(experiment: str, run: Run, results: Path = RESULTS) -> torch.Tensor | None:

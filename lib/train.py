@@ -5,11 +5,9 @@ A run is a flat dictionary of plain values (see `lib.runs`): task, scenario, mod
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +15,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from lib import metrics, models, tasks
-from lib.actions import trivially
-from lib.augmenter import LieAugmenter, averaged_prediction
+from lib.augmenter import LieAugmenter
+from lib.evaluation import evaluate, validation_loss
+from lib.groups import random_stream
 from lib.losses import method_named, objective
 from lib.tasks import Task
 
@@ -27,7 +26,6 @@ Run = Mapping[str, Any]
 # What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
 STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse")
 EVALUATIONS = 10  # validation passes a run, evenly spaced; the best one's weights are kept
-CHUNK = 1000  # samples a forward pass when nothing is differentiated
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -65,12 +63,6 @@ class Learner(nn.Module):
             self.method, weights, self.model, self.augmenter, x, y, coefficients, reach=reach,
             loss=task.loss, rho_x=task.rho_x, rho_y=task.rho_y, as_target=task.as_target, **options,
         )  # fmt: skip
-
-
-def random_stream(seed: int, purpose: str, device: str | torch.device = "cpu") -> torch.Generator:
-    """A generator of its own for each seed and purpose: methods of one seed share the network's start and the order of the batches."""
-    mixed = int.from_bytes(purpose.encode()[:6], "big") * 1_000_003 + seed
-    return torch.Generator(device).manual_seed(mixed % 2**63)
 
 
 def fit(
@@ -199,84 +191,6 @@ class Adam:
         self.square = self.square * b2 + gradient * gradient * (1 - b2)
         size = (self.square / (1 - b2**self.steps)).sqrt() + self.eps
         return theta - self.rates * (self.mean / (1 - b1**self.steps)) / size
-
-
-@torch.no_grad()
-def validation_loss(model: nn.Module, task: Task) -> Tensor:
-    """l(f(x), y) over the validation set, without augmentation: the same yardstick for every method."""
-    x, y = task.val
-    parts = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
-    return torch.stack([task.loss(model(xi), yi) * len(yi) for xi, yi in parts]).sum() / len(y)
-
-
-def predictors(learner: Learner, task: Task, run: Run) -> dict[str, metrics.Predictor]:
-    """The average of g^-1 f(g x) under "" and f(x) under "_plain": the same f(x) in both places without an augmenter."""
-
-    def plain(x: Tensor) -> Tensor:
-        return torch.cat([task.output(learner.model(part)) for part in x.split(CHUNK)])
-
-    if learner.augmenter is None:
-        return {"": plain, "_plain": plain}
-    averaged = partial(
-        averaged_prediction, plain, learner.augmenter, copies=run["test_copies"],
-        generator=random_stream(run["seed"], "inference", task.generators.device), rho_x=task.rho_x, rho_y=task.rho_y,
-    )  # fmt: skip
-    return {"": averaged, "_plain": plain}
-
-
-@torch.no_grad()
-def evaluate(learner: Learner, task: Task, run: Run) -> tuple[dict[str, float], list | None]:
-    """Metrics of a trained learner, by name, and its basis.
-
-    Every metric of the prediction stands twice: of the averaged predictor, and of f(x) with the suffix `_plain`. E and E' are taken over
-    each of the task's groups: the first without a name, the others with theirs, E_so2.
-    """
-    scores = {}
-    x_error = task.test[0][: run["error_samples"]]
-    for suffix, predict in predictors(learner, task, run).items():
-        if suffix and learner.augmenter is None:
-            scores |= {name + suffix: value for name, value in scores.items()}
-            break
-        for split in ("val", "test"):
-            x, y = getattr(task, split)
-            output = torch.cat([predict(part) for part in x.split(CHUNK)])
-            scores[f"{split}_{task.metric_name}{suffix}"] = task.metric(output, y).item()
-        reported = lambda x, predict=predict: task.reported(predict(x))  # noqa: E731
-        actions = {"": task.rho_x, "floor_": metrics.there_and_back(task.rho_x)}
-        for (prefix, action), (group, sample) in itertools.product(actions.items(), task.groups.items()):
-            draw = random_stream(run["seed"], "errors", task.generators.device)
-            e, e_prime = metrics.equivariance_errors(
-                reported, x_error, lambda count, draw=draw, sample=sample: sample(count, draw, task.generators.dtype),
-                run["error_draws"], rho_x=action, rho_y=task.rho_y,
-            )  # fmt: skip
-            name = f"_{group}" if group else ""
-            scores |= {f"{prefix}E{name}{suffix}": e, f"{prefix}E_prime{name}{suffix}": e_prime}
-
-    if learner.augmenter is None:
-        return scores, None
-    basis = learner.augmenter.basis()
-    return {**scores, **basis_scores(basis, task)}, basis.tolist()
-
-
-def basis_scores(basis: Tensor, task: Task) -> dict[str, float]:
-    """Scores of a basis against the task's ground truth and, where the task knows it, its law."""
-    scores = {
-        "cosine": metrics.basis_cosine(basis, task.generators),
-        "mae": metrics.basis_mae(basis, task.generators),
-        "action_score": metrics.action_score(basis, task.generators, task.points, task.blocks),
-        "closure": metrics.bracket_closure(basis),
-    }
-    if task.law is not None:
-        noise = torch.randn(basis.shape, generator=random_stream(0, "random"), dtype=basis.dtype).to(basis.device)
-        for name, generators in {"": basis, "_truth": task.generators, "_random": noise}.items():
-            draw = random_stream(0, "residual", basis.device)
-            scores[f"residual{name}"] = metrics.symmetry_residual(
-                task.law, generators, task.test[0][:CHUNK], draw, rho_x=task.rho_x, rho_y=task.rho_y
-            )
-        if task.rho_y is trivially:
-            x = task.test[0][: 10 * task.size**2].double()
-            scores["share_inside"] = metrics.share_inside(basis, metrics.symmetry_algebra(task.law, x, task.size, rho_x=task.rho_x))
-    return scores
 
 
 def canary(run: Run) -> dict[str, Any]:

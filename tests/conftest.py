@@ -4,6 +4,8 @@ from jaxtyping import install_import_hook
 
 with install_import_hook("lib", "beartype.beartype"):
     import lib.augmenter
+    import lib.evaluation
+    import lib.liegan
     import lib.losses
     import lib.metrics
     import lib.models.cnn

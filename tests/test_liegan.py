@@ -41,11 +41,11 @@ def test_coefficients():
 def test_a_run_is_reproducible_and_stays_within_its_mask():
     task = tasks.load_tiny("two_body", scenario="in")
     before = torch.random.get_rng_state()
-    one, two = (liegan.fit(task, RUN) for _ in range(2))
+    one, two = (liegan.discover(task, RUN) for _ in range(2))
     assert one["basis"] == two["basis"] and one["curves"] == two["curves"]
     assert torch.equal(before, torch.random.get_rng_state()), "the global stream is left as it was"
     assert (torch.tensor(one["basis"]) * (1 - task.masks["mask_2"])).abs().max() == 0
-    assert liegan.fit(task, {**RUN, "seed": 1})["basis"] != one["basis"]
+    assert liegan.discover(task, {**RUN, "seed": 1})["basis"] != one["basis"]
     assert liegan.canary(RUN) == liegan.canary(RUN)
 
 
@@ -53,7 +53,7 @@ def test_images_have_a_discriminator_of_their_own():
     task = tasks.load_tiny("rotated_mnist", scenario="out")
     run = {**RUN, "task": "rotated_mnist", "scenario": "out", "model": "image", "model_options": {"k": 4}, "similarity": "fourier"}
     del run["mask"]
-    basis = torch.tensor(liegan.fit(task, run)["basis"])
+    basis = torch.tensor(liegan.discover(task, run)["basis"])
     assert basis.shape == (1, 3, 3) and basis[0, 2].abs().max() == 0
 
 
@@ -65,11 +65,11 @@ def test_it_finds_the_rotation_of_a_ring():
     ring = tasks.Task(**{**vars(task), "train": (x, x[:, :2].norm(dim=1)), "points": x})
     run = {**RUN, "steps": 600, "batch_size": 64, "model_options": {"width": 64}, "lambda_aug": 1.0, "start": "kaiming"}
     del run["mask"]
-    found = torch.tensor(liegan.fit(ring, run)["basis"])[0, :2, :2]
+    found = torch.tensor(liegan.discover(ring, run)["basis"])[0, :2, :2]
     assert abs(found[1, 0] - found[0, 1]) / (math.sqrt(2) * found.norm()) > 0.95
 
 
 def test_a_loss_that_is_not_finite_stops_the_run():
     task = tasks.load_tiny("two_body", scenario="in")
     with pytest.raises(NonFiniteLossError, match="lower lr or sigma"):
-        liegan.fit(task, {**RUN, "sigma": 1e4})
+        liegan.discover(task, {**RUN, "sigma": 1e4})
