@@ -16,8 +16,7 @@ from lib.groups import exp_map, normalised, uniform
 class LieAugmenter(nn.Module):
     """g = exp(sum_c w_c Lhat_c), Lhat = norm * (mask * L) / ||mask * L||_F, w_c from one of `DRAWS`.
 
-    The mask comes first, then the normalisation, then the exponential map. All entries of L start at one small constant, or at
-    Gaussian numbers where a `generator` is given.
+    The mask comes first, then the normalisation, then the exponential map. All entries of L start at one small constant.
 
     Parameters
     ----------
@@ -26,13 +25,14 @@ class LieAugmenter(nn.Module):
     generators : a fixed basis (C, n, n) in place of a learnable one.
     mask : 0/1 matrix of the entries that may be used.
     norm : "sqrt_dim" (||Lhat||_F = sqrt n), a number, or None (L as it is).
+    init : the constant, or generators (C, n, n) to start from.
 
     Raises
     ------
     ValueError : a basis or mask of the wrong shape, gamma <= 0, C < 1, an unknown norm or draw.
 
     Source: SEMoLA sec. 4.1 and A.4.1 (masks). The scale sqrt n is Ours: the paper says only that it depends on the dimension.
-    Normal coefficients and a Gaussian start: LieGAN and its Augerino+. Learned widths: Augerino, w_c ~ U(-1/2, 1/2) softplus(s_c).
+    Normal coefficients: LieGAN and its Augerino+. Learned widths: Augerino, w_c ~ U(-1/2, 1/2) softplus(s_c).
     """
 
     DRAWS = ("uniform", "normal", "widths")
@@ -47,8 +47,7 @@ class LieAugmenter(nn.Module):
         mask: Float[Tensor, "n n"] | None = None,
         norm: str | int | float | None = "sqrt_dim",
         draw: str = "uniform",
-        init: float = 1e-2,
-        generator: torch.Generator | None = None,
+        init: float | Float[Tensor, "C n n"] = 1e-2,
     ):
         super().__init__()
         if gamma <= 0:
@@ -66,10 +65,8 @@ class LieAugmenter(nn.Module):
         self.gamma, self.norm, self.draw = float(gamma), math.sqrt(n) if norm == "sqrt_dim" else norm, draw
         if generators is not None:
             self.register_buffer("raw", generators.clone())
-        elif generator is None:
-            self.raw = nn.Parameter(torch.full((cardinality, n, n), init))
-        else:  # kaiming: the variance of an entry is 2 over its row's length
-            self.raw = nn.Parameter(math.sqrt(2 / n) * torch.randn(cardinality, n, n, generator=generator))
+        else:
+            self.raw = nn.Parameter(torch.zeros(cardinality, n, n) + init)
         if draw == "widths":
             self.widths = nn.Parameter(torch.full((len(self.raw),), math.log(math.expm1(gamma))))
         self.register_buffer("mask", torch.ones(n, n) if mask is None else mask.clone())

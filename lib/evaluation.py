@@ -60,7 +60,7 @@ def evaluate(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> tuple[di
             output = torch.cat([predict(part) for part in x.split(CHUNK)])
             scores[f"{split}_{task.metric_name}{suffix}"] = task.metric(output, y).item()
         reported = lambda x, predict=predict: task.reported(predict(x))  # noqa: E731
-        actions = {"": task.rho_x, "floor_": metrics.there_and_back(task.rho_x)}
+        actions = {"": task.rho_x} | ({"floor_": metrics.there_and_back(task.rho_x)} if task.interpolates else {})
         for (prefix, action), (group, sample) in itertools.product(actions.items(), task.groups.items()):
             draw = random_stream(run["seed"], "errors", task.generators.device)
             e, e_prime = metrics.equivariance_errors(

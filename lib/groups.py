@@ -188,6 +188,15 @@ def exp_map(
 # --------------------------------------------------------------------------------------------------------- samplers
 
 
+# Standard deviations of a Gaussian start of an n x n generator, by LieGAN's names: kaiming_normal_ of a (C, n, n) tensor counts n^2 inputs.
+STARTS = {"kaiming": lambda n: math.sqrt(2) / n, "unit": lambda n: 1.0, "hundredth": lambda n: 0.01}
+
+
+def gaussian_start(start: str, cardinality: int, n: int, generator: torch.Generator) -> Float[Tensor, "C n n"]:
+    """Generators with independent Gaussian entries of the spread `STARTS[start]`. Source: LieGAN's code, g_init."""
+    return STARTS[start](n) * torch.randn(cardinality, n, n, generator=generator)
+
+
 def random_stream(seed: int, purpose: str, device: str | torch.device = "cpu") -> torch.Generator:
     """A generator of its own for each seed and purpose: methods of one seed share the network's start and the order of the batches."""
     mixed = int.from_bytes(purpose.encode()[:6], "big") * 1_000_003 + seed

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
+from torch.nn.functional import binary_cross_entropy, leaky_relu
 
 from lib import tasks
 from lib.evaluation import basis_scores
-from lib.groups import exp_map, normalised, random_stream
+from lib.groups import exp_map, gaussian_start, normalised, random_stream
 from lib.losses import SIMILARITIES, orthogonality_penalty
 from lib.metrics import basis_cosine
 from lib.tasks import Task
@@ -63,7 +63,6 @@ class ImageDiscriminator(nn.Module):
 
 
 DISCRIMINATORS = {"vector": VectorDiscriminator, "image": ImageDiscriminator}
-SPREADS = {"kaiming": lambda n: math.sqrt(2 / n), "unit": lambda n: 1.0, "hundredth": lambda n: 0.01}  # of a starting entry
 
 
 def coefficients(run: Mapping[str, Any], size: int, generator: torch.Generator, dtype: torch.dtype) -> Float[Tensor, "B 1 C"]:
@@ -96,8 +95,7 @@ def discover(task: Task, run: Mapping[str, Any], progress: Callable[[int], None]
     mask = task.masks[run["mask"]] if "mask" in run else task.mask
     mask = torch.ones(n, n) if mask is None else mask
     mask = mask.to(device, dtype)
-    start = SPREADS[run["start"]](n) * torch.randn(run["cardinality"], n, n, generator=random_stream(seed, "basis"))
-    basis = start.to(device, dtype).requires_grad_()
+    basis = gaussian_start(run["start"], run["cardinality"], n, random_stream(seed, "basis")).to(device, dtype).requires_grad_()
     x_train, y_train = task.train
     inputs = x_train[0].numel() + (y_train[0].numel() if y_train.is_floating_point() else 0)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -141,15 +139,20 @@ def discover(task: Task, run: Mapping[str, Any], progress: Callable[[int], None]
 
 def generator_loss(fake: Float[Tensor, " B"], x: Tensor, gx: Tensor, basis: Float[Tensor, "C n n"], run: Mapping[str, Any]) -> Tensor:
     """BCE(D(g x, rho(g) y), 1) + lambda_aug * similarity + lambda_ortho * channel correlation, from the logits `fake`."""
-    loss = binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
+    loss = cross_entropy(fake, 1.0)
     loss = loss + run["lambda_aug"] * SIMILARITIES[run["similarity"]](x, gx.unsqueeze(1))
     return loss + run["lambda_ortho"] * orthogonality_penalty(normalised(basis))
 
 
 def discriminator_loss(real: Float[Tensor, " B"], fake: Float[Tensor, " B"]) -> Tensor:
     """(BCE(D(x, y), 1) + BCE(D(g x, rho(g) y), 0)) / 2, from the logits."""
-    to_real, to_fake = torch.ones_like(real), torch.zeros_like(fake)
-    return (binary_cross_entropy_with_logits(real, to_real) + binary_cross_entropy_with_logits(fake, to_fake)) / 2
+    return (cross_entropy(real, 1.0) + cross_entropy(fake, 0.0)) / 2
+
+
+def cross_entropy(logits: Float[Tensor, " B"], target: float) -> Tensor:
+    """BCE(sigmoid(logits), target), NaN where a logit is; it saturates, as in LieGAN's code, where BCE from logits would not."""
+    p = logits.sigmoid()
+    return torch.where(p.isnan().any(), p.sum(), binary_cross_entropy(p.nan_to_num(0.5), torch.full_like(p, target)))
 
 
 def canary(run: Mapping[str, Any]) -> dict[str, Any]:

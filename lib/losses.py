@@ -66,8 +66,9 @@ def sparsity_term(augmenter, x, gx, similarity, reach):
 
 
 def width_term(augmenter, x, gx, similarity, reach):
-    """-||widths||_2, which rewards wide ranges. Source: Augerino, eq. (5)."""
-    return -nn.functional.softplus(augmenter.widths).norm()
+    """-||widths||_2, which rewards wide ranges, until one is 10 wide. Source: Augerino, eq. (5); the stop is its code's "safe" rule."""
+    widths = nn.functional.softplus(augmenter.widths)
+    return torch.where(widths.detach().max() < 10, -widths.norm(), torch.zeros_like(widths[0]))
 
 
 # ---------------------------------------------------------------------------------------------------------- methods
@@ -83,7 +84,7 @@ class Method:
     regularisers: Mapping[str, Callable] = field(default_factory=dict)  # weight's name -> term
     draw: str = "uniform"  # of coefficients, see LieAugmenter
     normalised: bool = True
-    start: str = "constant"  # of a learnable basis, or "random"
+    gaussian_start: bool = False  # of a learnable basis, in place of a constant
 
     @property
     def hyperparameters(self) -> tuple[str, ...]:
@@ -112,7 +113,7 @@ METHODS = {
         regularisers={"lambda_aug": augmentation_term, "lambda_ortho": orthogonality_term},
         draw="normal",
         normalised=False,
-        start="random",
+        gaussian_start=True,
     ),
 }
 

@@ -102,7 +102,8 @@ def action_score(
     """Smallest cosine between the vector fields x -> L x and x -> L_GT x over the data: principal angles between their spans.
 
     Each block of coordinates (a physical quantity: positions, momenta) is scaled to unit variance; the score is taken over all
-    coordinates and over each block alone, and the smallest counts: a generator that turns positions and forgets momenta scores 0.
+    coordinates and over each block alone, and the smallest counts: a generator that turns positions and does not move momenta scores 0.
+    Blocks that turn at different speeds lower the score over all coordinates only: 0.95 at half speed, 0.99 bounds the ratio to 0.75-1.33.
 
     Ours: a cosine of matrices rejects true symmetries that act alike on the data (SEMoLA A.4.5).
     """
@@ -154,8 +155,8 @@ def symmetry_residual(
     """Median over samples of || law(g x) - rho(g) law(x) ||, over the root mean square of || law(x) ||; of the worst generator.
 
     g = exp(w L / v), w ~ U(-1, 1), with v the speed of L on the data, rms ||L x|| / rms ||x||: every generator moves the data by as much,
-    a rotation by up to one radian. A median, because a generator that is no symmetry can move a sample onto a pole of the law. The
-    actions must be linear in g (vectors and stacks of vectors). Ours: unlike a cosine it does not know the answer beforehand.
+    a rotation of all coordinates by up to one radian. A median, because a generator that is no symmetry can move a sample onto a pole of
+    the law. The actions must be linear in g (vectors and stacks of vectors). Ours: unlike a cosine it does not know the answer beforehand.
     """
     known, worst = law(x), 0.0
     w = uniform((len(x), 1, 1), -1.0, 1.0, generator, x.dtype)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from lib import models, tasks
+from lib.groups import STARTS
 from lib.liegan import DISCRIMINATORS
 from lib.losses import METHODS, method_named
 from lib.records import RESULTS, ROOT, read_record, record_path, state
@@ -38,7 +39,7 @@ CHOICES = {
     "target": ("label", "prediction"),
     "similarity": ("features", "fourier"),
     "draw": ("normal", "integers"),
-    "start": ("kaiming", "unit", "hundredth"),
+    "start": tuple(STARTS),
 }
 
 Run = dict[str, Any]
@@ -96,7 +97,7 @@ def labelled_plan(experiment: str, profile: str = "best", results: Path = RESULT
         return configuration(values)
 
     runs = [(row["label"], run_of(row, *place)) for *place, row in in_order(settings, rows)]
-    return list({json.dumps(run, sort_keys=True): (label, run) for label, run in runs}.values())
+    return list({(label, json.dumps(run, sort_keys=True)): (label, run) for label, run in runs}.values())
 
 
 def in_order(settings: Mapping[str, Any], rows: Sequence[Mapping]) -> Iterator[tuple[str, int, Mapping]]:
@@ -138,6 +139,7 @@ def configuration(settings: Mapping[str, Any]) -> Run:
         names = (*COMMON, "basis", *(AUGMENTED if method.basis else ()), *method.hyperparameters)
         names += ("similarity",) if "lambda_aug" in method.regularisers else ()
         names += ("mask",) if method.basis == "learnable" else ()
+        names += ("start",) if method.gaussian_start else ()
     options = {**settings["networks"].get(settings["model"], {}), **settings.get("options", {})}
     settings = {**settings, "model_options": options}
     missing = [name for name in names if name not in settings and name not in OPTIONAL]
@@ -171,7 +173,8 @@ def check(run: Run) -> None:
 def best_profile(experiment: str, results: Path = RESULTS) -> str:
     """The highest of paper and quick whose records are all there and not stale; quick where neither is."""
     for profile in ("paper", "quick"):
-        states = (state(read_record(record_path(experiment, run, results))) for run in plan(experiment, profile))
+        paths = [record_path(experiment, run, results) for run in plan(experiment, profile)]
+        states = (state(read_record(path), path.parent) for path in paths)
         if not any(s in ("missing", "stale") for s in states):
             return profile
     return "quick"

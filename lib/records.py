@@ -137,13 +137,25 @@ def without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-def state(record: Mapping[str, Any] | None) -> str:
-    """missing, fresh (same code), verified (other code, same canary) or stale (the code now computes something else)."""
+def state(record: Mapping[str, Any] | None, folder: Path | None = None) -> str:
+    """missing, fresh (same code), verified (other code, same canary) or stale (the code now computes something else).
+
+    A run that took its basis from another's record, looked for in `folder`, is stale too where that record is or holds another basis.
+    """
     if record is None:
         return "missing"
+    if folder is not None and "basis" in record["run"]:
+        source = read_record(folder / f"{record['run']['basis']}.json")
+        if state(source) in ("missing", "stale") or basis_digest(source) != record["known"]:
+            return "stale"
     if record["digest"] == code_digest(record["run"]):
         return "fresh"
     return "verified" if agree(record["canary"], canary_of({**record["run"], "seed": 0})) else "stale"
+
+
+def basis_digest(record: Mapping[str, Any]) -> str:
+    """sha256 of a record's basis."""
+    return hashlib.sha256(json.dumps(record["basis"]).encode()).hexdigest()[:16]
 
 
 @functools.cache

@@ -80,7 +80,7 @@ TABLES = {
     "semola_tab11": Table("two_body_3", RESIDUAL, discovered=True),
     "semola_tab12": Table("two_body_3", MSE),
     "semola_tab13": Table("two_body_3", {**TIMES, **RAW}),
-    "semola_tab15": Table("discrete_rotation", RESIDUAL, discovered=True),
+    "semola_tab15": Table("discrete_rotation", BASIS, discovered=True),
     "semola_tab16": Table("discrete_rotation", {"MSE": ("test_mse", "1"), **SEVENTHS}),
     "semola_tab17": Table("discrete_rotation", {**TIMES, **SEVENTHS_PRIME}),
     "semola_tab18": Table("partial_permutation", INSIDE, discovered=True),

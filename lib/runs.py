@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from lib import liegan, models, tasks, train
 from lib.plan import DATA, ConfigError, Run, plan, profile_of
-from lib.records import RESULTS, MissingRecordError, provenance, read_record, record_path, state, write_record
+from lib.records import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, state, write_record
 
 
 def records(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def records(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> li
             profile = profile_of(experiment, run)
             how = f"`python -m lib.runs {experiment} --profile {profile}`" if profile else "lib.runs.train_missing"
             raise MissingRecordError(f"there is no record of the run {path.stem}: train it with {how}, or restore {path.name} from git")
-        found.append({**record, "state": state(record)})
+        found.append({**record, "state": state(record, path.parent)})
     return found
 
 
@@ -62,7 +62,11 @@ def train_missing(
         raise ConfigError(f"--train must be missing, never or all, got {which!r}")
     if backend not in ("serial", "loky", "multiprocessing"):
         raise ConfigError(f"--backend must be serial, loky or multiprocessing, got {backend!r}")
-    todo = [] if which == "never" else [r for r in runs if which == "all" or needs_training(experiment, r, results)]
+
+    def wanted(run: Run) -> bool:
+        return which == "all" or (which == "missing" and needs_training(experiment, run, results))
+
+    todo = [run for run in runs if wanted(run)]
     done, deadline = 0, time.monotonic() + 60 * minutes
     workers = min(joblib.cpu_count(), max(1, len(todo)))
     if device.startswith("cuda") or backend == "serial":
@@ -77,15 +81,16 @@ def train_missing(
     pool = joblib.Parallel(workers, backend=backend, pre_dispatch="n_jobs", batch_size=1, return_as="generator_unordered")
     with tqdm(total=len(todo), desc=experiment, unit="run", disable=not todo) as bar:
         for wave in (False, True):  # what takes its basis from another run's record comes after it
-            for count in pool(pending([run for run in todo if ("basis" in run) == wave])):
+            for count in pool(pending([run for run in runs if ("basis" in run) == wave and wanted(run)])):
                 done += count
                 bar.update(count)
-    return len(todo) - done
+    return max(len(todo), done) - done if which == "all" else sum(map(wanted, runs))
 
 
 def needs_training(experiment: str, run: Run, results: Path = RESULTS) -> bool:
     """Whether a run's record is missing or stale."""
-    return state(read_record(record_path(experiment, run, results))) in ("missing", "stale")
+    path = record_path(experiment, run, results)
+    return state(read_record(path), path.parent) in ("missing", "stale")
 
 
 def stacked(runs: Sequence[Run], device: str) -> list[list[Run]]:
@@ -104,7 +109,9 @@ def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", resu
     first, started = stack[0], time.perf_counter()
     made = provenance(first, device, torch.get_num_threads())
     task = load_task(first["task"], device, **{name: first[name] for name in DATA if name in first})
-    known, trainer = discovered(experiment, first, results), trainer_of(first)
+    source, trainer = discovered(experiment, first, results), trainer_of(first)
+    known = None if source is None else torch.tensor(source["basis"])
+    made |= {} if source is None else {"known": basis_digest(source)}
     for run, result in zip(stack, trainer.fit(task, stack, known=known), strict=True):
         spent = (time.perf_counter() - started) / len(stack)
         record = {"run": run, **result, "wall_s": spent, "canary": trainer.canary(run), "data": task.data, "sha256": task.sha256, **made}
@@ -117,14 +124,14 @@ def trainer_of(run: Run) -> ModuleType:
     return liegan if run["method"] == "liegan" else train
 
 
-def discovered(experiment: str, run: Run, results: Path = RESULTS) -> torch.Tensor | None:
-    """The basis that a run takes from another's record, or None. Raises MissingRecordError where that record is not there."""
+def discovered(experiment: str, run: Run, results: Path = RESULTS) -> dict[str, Any] | None:
+    """The record that a run takes its basis from, or None. Raises MissingRecordError where it is not there."""
     if "basis" not in run:
         return None
     record = read_record(Path(results) / "runs" / experiment / f"{run['basis']}.json")
     if record is None:
         raise MissingRecordError(f"the basis of {run['basis']} is not there: train it first with `python -m lib.runs {experiment}`")
-    return torch.tensor(record["basis"])
+    return record
 
 
 @functools.lru_cache(maxsize=1)
@@ -156,7 +163,7 @@ def print_plan(experiment: str, runs: Sequence[Run], results: Path = RESULTS) ->
     total, unknown = 0.0, 0
     for run, minutes in zip(runs, estimates(experiment, runs, results), strict=True):
         path = record_path(experiment, run, results)
-        now = state(read_record(path))
+        now = state(read_record(path), path.parent)
         print(f"{now:9s} {'?' if minutes is None else f'{minutes:.1f}':>6s} min  {path.stem}")
         if now in ("missing", "stale"):
             total, unknown = total + (minutes or 0.0), unknown + (minutes is None)

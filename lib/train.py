@@ -17,7 +17,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from lib import metrics, models, tasks
 from lib.augmenter import LieAugmenter
 from lib.evaluation import evaluate, validation_loss
-from lib.groups import random_stream
+from lib.groups import gaussian_start, random_stream
 from lib.losses import method_named, objective
 from lib.tasks import Task
 
@@ -48,11 +48,15 @@ class Learner(nn.Module):
         self.augmenter = None
         if self.method.basis:
             mask = task.masks[run["mask"]] if "mask" in run else task.mask
+            if self.method.basis == "family" and task.family is None:
+                raise ValueError(f"method {run['method']} chooses among a task's candidate generators, and {task.name} has none")
+            start = {}
+            if "start" in run:
+                start["init"] = gaussian_start(run["start"], run["cardinality"], task.size, random_stream(run["seed"], "basis"))
             self.augmenter = LieAugmenter(
                 task.size, run["cardinality"], gamma=run["gamma"], draw=self.method.draw, mask=None if mask is None else mask.cpu(),
                 generators={"fixed": known, "family": task.family}.get(self.method.basis),
-                norm=run["norm"] if self.method.normalised else None,
-                generator=random_stream(run["seed"], "basis") if self.method.start == "random" else None,
+                norm=run["norm"] if self.method.normalised else None, **start,
             )  # fmt: skip
         self.to(task.generators.device, task.generators.dtype)
 

@@ -7,7 +7,7 @@ import torch
 
 from lib.actions import on_vectors, trivially
 from lib.augmenter import LieAugmenter, averaged_prediction
-from lib.groups import affine, affine_mask, so
+from lib.groups import affine, affine_mask, gaussian_start, so
 
 
 @pytest.mark.parametrize(("norm", "size"), [("sqrt_dim", math.sqrt(3)), (1, 1.0), (2.5, 2.5)])
@@ -52,10 +52,13 @@ def test_coefficients_are_uniform_and_their_own():
 
 
 def test_normal_coefficients_and_a_gaussian_start():
-    """Augerino+, as in LieGAN's code: kaiming entries, N(0, gamma^2), not normalised, so no bound is promised."""
-    augmenter = LieAugmenter(8, 50, draw="normal", gamma=1.5, norm=None, generator=torch.Generator().manual_seed(0))
+    """Augerino+, as in LieGAN's code: kaiming_normal_ of the (C, n, n) tensor, N(0, gamma^2), not normalised, so no bound is promised."""
+    start = gaussian_start("kaiming", 50, 8, torch.Generator().manual_seed(0))
+    expected = torch.nn.init.kaiming_normal_(torch.empty(50, 8, 8), generator=torch.Generator().manual_seed(1))
+    assert start.std().item() == pytest.approx(expected.std().item(), rel=0.05)
+    augmenter = LieAugmenter(8, 50, draw="normal", gamma=1.5, norm=None, init=start)
     assert augmenter.bound is None
-    assert augmenter.basis().std().item() == pytest.approx(math.sqrt(2 / 8), rel=0.05)
+    assert torch.equal(augmenter.basis(), start)
     w = augmenter.coefficients(4000, 1, torch.Generator().manual_seed(0))
     assert w.std().item() == pytest.approx(1.5, rel=0.02) and w.abs().max() > 4
 

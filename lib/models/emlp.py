@@ -24,7 +24,7 @@ class AmbiguousSymmetryWarning(UserWarning):
 def invariants(action: Float[Tensor, "C n m"], tolerance: float, what: str) -> Float[Tensor, "R m"]:
     """An orthonormal basis of {v : A_c v = 0 for every c}: right singular vectors of the stacked A_c whose value is <= tolerance.
 
-    Warns AmbiguousSymmetryWarning where the least value left out is less than ten times the tolerance, so that it decides.
+    Warns AmbiguousSymmetryWarning where the least value left out is less than three times the tolerance, so that it decides.
 
     Source: Finzi et al. (2021), sec. 5.1 (null space by SVD).
     """
@@ -33,7 +33,7 @@ def invariants(action: Float[Tensor, "C n m"], tolerance: float, what: str) -> F
     values = nn.functional.pad(values, (0, len(directions) - len(values)))
     kept = values <= tolerance
     left_out = values[~kept].min().item() if (~kept).any() else math.inf
-    if left_out < 10 * tolerance:
+    if left_out < 3 * tolerance:
         warnings.warn(
             f"{what}: a singular value of {left_out:.2g} lies just above the tolerance {tolerance:g}; "
             "the space of equivariant maps hangs on it: clean the generators, or choose the tolerance on purpose",
@@ -109,7 +109,8 @@ class EMLP(nn.Module):
     generators : basis (C, n, n), at any scale; each is normalised to Frobenius norm sqrt n first.
     channels, blocks : copies of V (and as many scalars) of a hidden layer, and number of blocks. Source: LieGAN's prediction
         experiments (5 vectors, 3 blocks).
-    tolerance : largest singular value that counts as zero. Source: 1e-5, Finzi et al.; for learned generators 5e-3, LieGAN.
+    tolerance : largest singular value that counts as zero. Source: 1e-5, Finzi et al. A learned generator's zeros are as large as its
+        noise: LieGAN's choice for them, 5e-3, lies below that, keeps no invariant form, and leaves a network that is linear.
     antisymmetrise : replace each generator by (L - L^T) / 2, for noisy generators of rotations.
 
     Raises ValueError without generators, or for inputs that are not vectors of their size. Warns AmbiguousSymmetryWarning.

@@ -36,7 +36,8 @@ class Task:
     generators : ground-truth basis, (C, n, n); `family`: Augerino's candidates, where it has some.
     groups : by name, (count, generator, dtype) -> elements (count, n, n) for E; the first is the ground truth's, with an empty name.
     points, blocks : what the action score is taken over, (N, n), and the coordinates of each physical quantity.
-    law : x -> y without noise, where it is known.
+    law : x -> y without noise, where it is known and the ground truth is a symmetry of it.
+    interpolates : whether rho_x loses something on the way, so that E has a floor.
     data, sha256 : the label of the data (official, rebuilt, surrogate, simulated) and the digest of its file.
     """
 
@@ -61,6 +62,7 @@ class Task:
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     family: Tensor | None = None
     law: Callable[[Tensor], Tensor] | None = None
+    interpolates: bool = False
     output: Callable[[Tensor], Tensor] = unchanged
     as_target: Callable[[Tensor], Tensor] = unchanged
     reported: Callable[[Tensor], Tensor] = unchanged

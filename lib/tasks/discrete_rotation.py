@@ -48,7 +48,6 @@ def load(scenario: str = "in", n_train: int = 16_000, n_eval: int = 2_000) -> Ta
         generators=torch.nn.functional.pad(so(2), (0, 1, 0, 1)),
         groups={"": sevenths, "so2": turns},
         points=train[0][:2000],
-        law=law,
         data="simulated",
     )
 
