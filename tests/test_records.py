@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.plan import plan
-from lib.records import ROOT, agree, record_path, write_record
+from lib.plan import labelled_plan, plan
+from lib.records import ROOT, agree, read_record, record_path, state, write_record
 from lib.runs import train_missing
 
 STATES = """
@@ -119,6 +119,18 @@ def test_a_record_that_cannot_be_written_whole_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_record(tmp_path / "x.json", {"loss": float("nan")})
     assert os.listdir(tmp_path) == []
+
+
+def test_a_run_is_stale_when_the_basis_that_it_took_has_changed(tmp_path):
+    planned = {label: run for label, run in labelled_plan("discrete_rotation", "smoke") if "LieGAN" in label}
+    assert train_missing("discrete_rotation", list(planned.values()), results=tmp_path, backend="serial") == 0
+    source, user = (record_path("discrete_rotation", planned[label], tmp_path) for label in ("LieGAN", "MLP + LieGAN aug"))
+    assert state(read_record(user), user.parent) == "fresh"
+    record = read_record(source)
+    write_record(source, {**record, "basis": [[[2 * entry for entry in row] for row in record["basis"][0]]]})
+    assert state(read_record(user), user.parent) == "stale"
+    source.unlink()
+    assert state(read_record(user), user.parent) == "stale"
 
 
 def test_nothing_is_trained_when_all_is_there(results):
