@@ -85,6 +85,7 @@ class Method:
     draw: str = "uniform"  # of coefficients, see LieAugmenter
     normalised: bool = True
     gaussian_start: bool = False  # of a learnable basis, in place of a constant
+    adversarial: bool = False  # no network: `lib.liegan` trains the basis against a discriminator, with this R
 
     @property
     def hyperparameters(self) -> tuple[str, ...]:
@@ -114,6 +115,16 @@ METHODS = {
         draw="normal",
         normalised=False,
         gaussian_start=True,
+    ),
+    "liegan": Method(
+        basis="learnable",
+        alpha=0.0,
+        beta=0.0,
+        regularisers={"lambda_aug": augmentation_term, "lambda_ortho": orthogonality_term},
+        draw="normal",
+        normalised=False,
+        gaussian_start=True,
+        adversarial=True,
     ),
 }
 

@@ -13,7 +13,7 @@ import yaml
 from lib import models, tasks
 from lib.groups import STARTS
 from lib.liegan import DISCRIMINATORS
-from lib.losses import METHODS, method_named
+from lib.losses import METHODS
 from lib.records import RESULTS, ROOT, read_record, record_path, state
 
 DATA = ("scenario", "n_train", "n_eval", "timesteps", "scaled")  # what a task is loaded with
@@ -127,15 +127,15 @@ def configuration(settings: Mapping[str, Any]) -> Run:
     """One run from settings: only what its method reads, checked. Raises ConfigError naming the value."""
     if settings["task"] not in tasks.TASKS:
         raise ConfigError(f"unknown task {settings['task']!r}: choose one of {', '.join(tasks.TASKS)}")
-    if settings["method"] not in (*METHODS, "liegan"):
-        raise ConfigError(f"unknown method {settings['method']!r}: choose one of {', '.join((*METHODS, 'liegan'))}")
-    networks = DISCRIMINATORS if settings["method"] == "liegan" else models.MODELS
+    if settings["method"] not in METHODS:
+        raise ConfigError(f"unknown method {settings['method']!r}: choose one of {', '.join(METHODS)}")
+    method = METHODS[settings["method"]]
+    networks = DISCRIMINATORS if method.adversarial else models.MODELS
     if settings["model"] not in networks:
         raise ConfigError(f"unknown model {settings['model']!r}: choose one of {', '.join(networks)}")
-    if settings["method"] == "liegan":
+    if method.adversarial:
         names = (*(name for name in COMMON if name not in ("error_samples", "error_draws")), *DISCOVERY)
     else:
-        method = method_named(settings["method"])
         names = (*COMMON, "basis", *(AUGMENTED if method.basis else ()), *method.hyperparameters)
         names += ("similarity",) if "lambda_aug" in method.regularisers else ()
         names += ("mask",) if method.basis == "learnable" else ()

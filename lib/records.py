@@ -96,7 +96,7 @@ def commit() -> str:
 
 def code_digest(run: Mapping[str, Any]) -> str:
     """sha256 of the lib modules that the run imports, as syntax trees: comments, docstrings and layout do not count."""
-    module = "lib.liegan" if run["method"] == "liegan" else MODELS[run["model"]][0]
+    module = MODELS[run["model"]][0] if run["model"] in MODELS else "lib.liegan"  # a network's file, or the discriminators'
     return _digest((Path("lib/train.py"), Path(f"lib/tasks/{run['task']}.py"), Path(*module.split(".")).with_suffix(".py")))
 
 

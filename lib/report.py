@@ -131,7 +131,7 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
     spec = TABLES[name]
     frame = chosen(results_of(spec.experiment, profile, results, **changes), spec.rows)
     if spec.discovered:
-        frame = frame[[discovers(run["method"]) for run in frame.run]]
+        frame = frame[[METHODS[run["method"]].basis == "learnable" for run in frame.run]]
     floor = frame[frame.model == spec.floor].assign(model=f"interpolation floor ({spec.floor})")
     rows = []
     for metric, (key, unit) in spec.metrics.items():
@@ -156,11 +156,6 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
 def notebook_of(experiment: str) -> str:
     """The notebook, and the stage of that name, that renders an experiment."""
     return parameters(experiment).get("notebook", experiment)
-
-
-def discovers(method: str) -> bool:
-    """Whether a method's result is a basis."""
-    return method == "liegan" or METHODS[method].basis == "learnable"
 
 
 def chosen(frame: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:

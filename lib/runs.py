@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from lib import liegan, models, tasks, train
+from lib.losses import METHODS
 from lib.plan import DATA, ConfigError, Run, plan, profile_of
 from lib.records import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, state, write_record
 
@@ -97,7 +98,7 @@ def stacked(runs: Sequence[Run], device: str) -> list[list[Run]]:
     """Runs that differ in their seed and weights only, together; networks that take turns on a CPU one by one there."""
 
     def shape(run: Run) -> str:
-        alone = run["method"] == "liegan" or (device == "cpu" and getattr(models.class_of(run["model"]), "loops_on_cpu", False))
+        alone = METHODS[run["method"]].adversarial or (device == "cpu" and getattr(models.class_of(run["model"]), "loops_on_cpu", False))
         return json.dumps({key: value for key, value in run.items() if alone or key not in train.STACKABLE}, sort_keys=True)
 
     return [list(group) for _, group in itertools.groupby(sorted(runs, key=shape), key=shape)]
@@ -121,7 +122,7 @@ def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", resu
 
 def trainer_of(run: Run) -> ModuleType:
     """The module whose `fit` and `canary` a run needs."""
-    return liegan if run["method"] == "liegan" else train
+    return liegan if METHODS[run["method"]].adversarial else train
 
 
 def discovered(experiment: str, run: Run, results: Path = RESULTS) -> dict[str, Any] | None:

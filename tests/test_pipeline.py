@@ -47,6 +47,15 @@ def test_every_artefact_is_an_output_of_its_stage(notebook):
     assert all(not flags.get("cache", True) for out in STAGES[notebook]["outs"] for flags in out.values()), "git keeps them"
 
 
+NOT_RECORDED = {"two_body", "two_body_3", "discrete_rotation", "partial_permutation"}  # as the README says
+
+
+def test_every_experiment_is_in_the_pipeline_or_named_as_not_recorded():
+    experiments = {name for name, section in PARAMETERS.items() if isinstance(section, dict)}
+    assert set(STAGES["train"]["foreach"]) | NOT_RECORDED == experiments
+    assert not set(STAGES["train"]["foreach"]) & NOT_RECORDED
+
+
 def test_data_is_pinned_as_it_is_on_disk():
     status = subprocess.run(
         [sys.executable, "-m", "dvc", "data", "status", "--json", "--granular"], cwd=ROOT, capture_output=True, text=True, check=True

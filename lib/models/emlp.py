@@ -134,7 +134,7 @@ class EMLP(nn.Module):
             generators = (generators - generators.mT) / 2
         generators = normalised(generators.double())
         closure = bracket_closure(generators)
-        if closure > 10 * tolerance:
+        if closure > min(tolerance, 0.1):  # relative to the generators' size; 0 for one generator
             warnings.warn(
                 f"the generators do not close under the bracket (residual {closure:.2g}): the network is equivariant for the algebra "
                 "they generate, which is larger than their span",

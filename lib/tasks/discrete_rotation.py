@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.actions import on_vectors, trivially
 from lib.groups import rotations, so, uniform
-from lib.metrics import mean_squared_error
 from lib.tasks import Task
+from lib.tasks.regression import gaussian_regression
 
 SCENARIOS = ("in",)
 FOLD = 7  # LieGAN's code; the paper's k is lost
@@ -30,25 +29,14 @@ def load(scenario: str = "in", n_train: int = 16_000, n_eval: int = 2_000) -> Ta
     """Regression of `law` on x ~ N(0, 1_3). Source: SEMoLA A.5; k, x and 20,000 in all are LieGAN's, the split is Ours."""
     if scenario not in SCENARIOS:
         raise ValueError(f"unknown scenario {scenario!r}: choose one of {', '.join(SCENARIOS)}")
-    generator = torch.Generator().manual_seed(SEED)
-    x = [torch.randn(size, 3, generator=generator) for size in (n_train, n_eval, n_eval)]
-    train, val, test = ((part, law(part)) for part in x)
-    return Task(
+    return gaussian_regression(
+        law,
+        torch.nn.functional.pad(so(2), (0, 1, 0, 1)),
+        n_train,
+        n_eval,
+        seed=SEED,
         name="discrete_rotation",
-        train=train,
-        val=val,
-        test=test,
-        rho_x=on_vectors,
-        rho_y=trivially,
-        loss=torch.nn.functional.mse_loss,
-        metric=mean_squared_error,
-        metric_name="mse",
-        outputs=torch.Size([]),
-        size=3,
-        generators=torch.nn.functional.pad(so(2), (0, 1, 0, 1)),
         groups={"": sevenths, "so2": turns},
-        points=train[0][:2000],
-        data="simulated",
     )
 
 

@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.actions import on_vectors, trivially
 from lib.groups import exp_map, uniform
-from lib.metrics import mean_squared_error
 from lib.tasks import Task
+from lib.tasks.regression import gaussian_regression
 
 SCENARIOS = ("in",)
 SEED = 20_230_202
@@ -36,27 +35,7 @@ def load(scenario: str = "in", n_train: int = 16_000, n_eval: int = 2_000) -> Ta
     """Regression of `law` on x ~ N(0, 1_5). Source: SEMoLA A.6; the distribution and the sizes are Ours."""
     if scenario not in SCENARIOS:
         raise ValueError(f"unknown scenario {scenario!r}: choose one of {', '.join(SCENARIOS)}")
-    draws = torch.Generator().manual_seed(SEED)
-    x = [torch.randn(size, 5, generator=draws) for size in (n_train, n_eval, n_eval)]
-    train, val, test = ((part, law(part)) for part in x)
-    return Task(
-        name="partial_permutation",
-        train=train,
-        val=val,
-        test=test,
-        rho_x=on_vectors,
-        rho_y=trivially,
-        loss=torch.nn.functional.mse_loss,
-        metric=mean_squared_error,
-        metric_name="mse",
-        outputs=torch.Size([]),
-        size=5,
-        generators=generator(),
-        groups={"": turns},
-        points=train[0][:2000],
-        law=law,
-        data="simulated",
-    )
+    return gaussian_regression(law, generator(), n_train, n_eval, seed=SEED, name="partial_permutation", groups={"": turns}, law=law)
 
 
 def load_tiny(scenario: str = "in") -> Task:
