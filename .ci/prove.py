@@ -37,7 +37,8 @@ def tolerances(experiment: str, run: dict) -> dict[str, float]:
     recorded = read_record(record_path(experiment, run))["metrics"]
     least = {name: limit for name in recorded for part, limit in LEAST.items() if part in name}
     least |= {name: share * value for name, value in recorded.items() for part, share in RELATIVE.items() if part in name}
-    return {name: max(limit, SPREADS * statistics.stdev(metrics[name] for metrics in seeds)) for name, limit in least.items()}
+    spread = {name: statistics.stdev(metrics[name] for metrics in seeds) if len(seeds) > 1 else 0.0 for name in least}
+    return {name: max(limit, SPREADS * spread[name]) for name, limit in least.items()}
 
 
 def retrain(results: Path) -> bool:

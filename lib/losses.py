@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -49,8 +50,18 @@ def sparsity_penalty(basis: Float[Tensor, "C n n"]) -> Float[Tensor, ""]:
 SIMILARITIES = {"features": cosine_penalty, "fourier": fourier_penalty}
 
 
-# A term is called with the augmenter, x, gx, the similarity and the reach: the share of gamma that the coefficients span so far. Of a
-# turn by a small angle the data terms are of second order in it; what looks at the basis alone is scaled to keep their proportion.
+class Phase(NamedTuple):
+    """How far a run is: the coefficients span `reach` of gamma, and `push` of R's weights is in force. Ours."""
+
+    reach: float = 1.0
+    push: float = 1.0
+
+
+WHOLE = Phase()
+
+
+# A term is called with the augmenter, x, gx, the similarity and the reach. Of a turn by a small angle the data terms are of second
+# order in it; what looks at the basis alone is scaled to keep their proportion.
 
 
 def augmentation_term(augmenter, x, gx, similarity, reach):
@@ -154,7 +165,7 @@ def objective(
     as_target: Callable[[Tensor], Tensor] = lambda prediction: prediction,
     target: str = "label",
     similarity: str = "features",
-    reach: float = 1.0,
+    phase: Phase = WHOLE,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """L = alpha l(f(x), y) + beta l(f(g x), rho(g) y) + sum_r lambda_r R_r, and its terms by name.
 
@@ -166,7 +177,7 @@ def objective(
     coefficients : w of shape (B, K, C), from `augmenter.coefficients`; None for a method without an augmenter.
     loss, as_target : l on a batch of predictions and targets; how a prediction serves as a target.
     target : "label" takes y in the second term, "prediction" takes f(x).
-    reach : the share of gamma that `coefficients` span so far; terms on the basis alone are multiplied by its square.
+    phase : terms on the basis alone are multiplied by the square of its `reach`, all of R by its `push`.
 
     Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).
     """
@@ -188,8 +199,8 @@ def objective(
         total = total + beta * terms["equiv"]
     for name, term in method.regularisers.items():
         if not _is_zero(weights[name]):
-            terms[name.removeprefix("lambda_")] = term(augmenter, x, gx, similarity, reach)
-            total = total + weights[name] * terms[name.removeprefix("lambda_")]
+            terms[name.removeprefix("lambda_")] = term(augmenter, x, gx, similarity, phase.reach)
+            total = total + phase.push * weights[name] * terms[name.removeprefix("lambda_")]
     return total, terms
 
 

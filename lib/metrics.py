@@ -155,8 +155,9 @@ def symmetry_residual(
     """Median over samples of || law(g x) - rho(g) law(x) ||, over the root mean square of || law(x) ||; of the worst generator.
 
     g = exp(w L / v), w ~ U(-1, 1), with v the speed of L on the data, rms ||L x|| / rms ||x||: every generator moves the data by as much,
-    a rotation of all coordinates by up to one radian. A median, because a generator that is no symmetry can move a sample onto a pole of
-    the law. The actions must be linear in g (vectors and stacks of vectors). Ours: unlike a cosine it does not know the answer beforehand.
+    a rotation of all coordinates by up to one radian. A median, and a sample counts as 2 at most (an opposite), because a
+    generator that is no symmetry can move a sample onto a pole of the law. The actions must be linear in g (vectors and stacks of vectors).
+    Ours: unlike a cosine it does not know the answer beforehand.
     """
     known, worst = law(x), 0.0
     w = uniform((len(x), 1, 1), -1.0, 1.0, generator, x.dtype)
@@ -166,7 +167,7 @@ def symmetry_residual(
         g = exp_map(w, element.unsqueeze(0) / speed)
         gap = (law(rho_x(g, x).squeeze(1)) - rho_y(g, known).squeeze(1)).reshape(len(x), -1).norm(dim=1)
         scale = known.reshape(len(x), -1).norm(dim=1).square().mean().sqrt()
-        worst = max(worst, (gap.nan_to_num(nan=torch.inf).median() / scale).item())
+        worst = max(worst, (gap / scale).nan_to_num(nan=2.0).clamp(max=2.0).median().item())
     return worst
 
 

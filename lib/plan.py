@@ -33,7 +33,7 @@ DISCOVERY = (
     "lr",
     "lr_discriminator",
 )  # LieGAN
-OPTIONAL = ("timesteps", "scaled", "warmup", "mask", "basis")  # left out of a run where there is none
+OPTIONAL = ("timesteps", "scaled", "warmup", "decay", "mask", "basis")  # left out of a run where there is none
 COUNTS = ("n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps")
 CHOICES = {
     "target": ("label", "prediction"),
@@ -63,7 +63,7 @@ def plan(experiment: str, profile: str = "best", results: Path = RESULTS, **chan
 
     Parameters
     ----------
-    changes : settings that replace those of params.yaml in every run, e.g. lambda_equiv=0.5 or seeds=[3, 4].
+    changes : settings that replace those of params.yaml, e.g. lambda_equiv=0.5 or seeds=[3, 4]; a row keeps what it pins as its own.
 
     Raises ConfigError for an unknown profile or setting and for a value out of range.
     """
@@ -89,7 +89,7 @@ def labelled_plan(experiment: str, profile: str = "best", results: Path = RESULT
 
     def run_of(row: Mapping[str, Any], scenario: str, seed: int) -> Run:
         own = settings["liegan"] if row["method"] == "liegan" else {}
-        values = {**settings, **own, **row, **changes, "scenario": scenario, "seed": seed}
+        values = {**settings, **own, **row, "scenario": scenario, "seed": seed}
         if values.get("basis"):
             if values["basis"] not in by_label:
                 raise ConfigError(f"row {row['label']!r} takes its basis from {values['basis']!r}: choose one of {', '.join(by_label)}")
@@ -137,6 +137,7 @@ def configuration(settings: Mapping[str, Any]) -> Run:
         names = (*(name for name in COMMON if name not in ("error_samples", "error_draws")), *DISCOVERY)
     else:
         names = (*COMMON, "basis", *(AUGMENTED if method.basis else ()), *method.hyperparameters)
+        names += ("decay",) if method.regularisers else ()
         names += ("similarity",) if "lambda_aug" in method.regularisers else ()
         names += ("mask",) if method.basis == "learnable" else ()
         names += ("start",) if method.gaussian_start else ()
@@ -164,8 +165,10 @@ def check(run: Run) -> None:
             raise ConfigError(f"{name}{role} must be a whole number of at least 1, got {value}")
         if name in ("gamma", "lr", "lr_discriminator", "sigma") and not value > 0:
             raise ConfigError(f"{name} must be positive, got {value}")
-        if name == "warmup" and not 0 < value <= 1:
-            raise ConfigError(f"warmup must be a share of the steps in (0, 1], or null for none, got {value}")
+        if name in ("warmup", "decay") and not 0 < value <= 1:
+            raise ConfigError(f"{name} must be a share of the steps in (0, 1], or null for none, got {value}")
+        if name == "decay" and value <= run.get("warmup", 0.0):
+            raise ConfigError(f"decay starts where warmup ends and must be larger than {run['warmup']}, got {value}")
         if name in CHOICES and value not in CHOICES[name]:
             raise ConfigError(f"{name} must be one of {', '.join(CHOICES[name])}, got {value!r}")
 

@@ -20,7 +20,7 @@ import torch
 from lib import evaluation, tasks, train
 from lib.plan import DATA, ConfigError, Run, plan
 from lib.records import RESULTS, MissingRecordError, code_digest, provenance, read_record, write_record
-from lib.runs import trainer_of
+from lib.runs import discovered, trainer_of
 
 WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes over BATCH samples
 BATCH = 500
@@ -37,8 +37,11 @@ def probe_path(experiment: str, run: Run, results: Path = RESULTS) -> Path:
     return Path(results) / "runs" / experiment / f"probe-{run['model']}-{run['method']}-{key}.json"
 
 
-def probe(run: Run, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
-    """Median seconds, and quartiles, of an optimiser step and of a prediction per sample by both predictors."""
+def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor | None = None) -> dict[str, Any]:
+    """Median seconds, and quartiles, of an optimiser step and of a prediction per sample by both predictors.
+
+    `known` generators take the place of the ground truth, as in `lib.train.fit`.
+    """
     torch.set_num_threads(threads)
     data = {name: run[name] for name in DATA if name in run} | {"n_train": max(BATCH, run["batch_size"]), "n_eval": BATCH}
     task = tasks.load(run["task"], **data).to(device)
@@ -51,12 +54,12 @@ def probe(run: Run, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
     # validation passes fall on a few steps only; the median does not see them
     times: list[float] = []
     short = {**run, "steps": WARM_UP + STEPS, "error_samples": 1, "error_draws": 1}
-    trainer_of(run).fit(task, [short], lambda _: times.append(now()))
+    trainer_of(run).fit(task, [short], lambda _: times.append(now()), known=known)
     record = {"run": run, "step_s": spread([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)])}
     if "error_samples" not in run:  # it discovers and does not predict
         return {**record, **provenance(run, device, threads)}
 
-    learner = train.Learner(run, task)
+    learner = train.Learner(run, task, known)
     with torch.no_grad():
         for suffix, predict in evaluation.predictors(learner, task, run).items():
             record[f"predict_s{suffix}"] = spread([seconds(predict, task.test[0], now) / BATCH for _ in range(PASSES + 1)][1:])
@@ -89,11 +92,12 @@ def probes(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> lis
 
 
 def probe_missing(experiment: str, runs: Sequence[Run], results: Path = RESULTS, device: str = "cpu", again: bool = False) -> int:
-    """Measure what is missing, or everything `again`; returns how many probes were made."""
+    """Measure what is missing, or everything `again`; returns how many probes were made. Runs that take their basis from others need it."""
     paths = {probe_path(experiment, run, results): run for run in reversed(runs)}
     todo = {path: run for path, run in reversed(paths.items()) if again or not path.is_file()}
     for path, run in todo.items():
-        record = probe(run, device)
+        source = discovered(experiment, run, results)
+        record = probe(run, device, known=None if source is None else torch.tensor(source["basis"]))
         write_record(path, record)
         print(f"{path.stem}: {1e3 * record['step_s']['median']:.1f} ms a step")
     return len(todo)

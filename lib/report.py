@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from lib import figures
+from lib import ablations, figures
 from lib.losses import METHODS
 from lib.plan import ConfigError, best_profile, labelled_plan, parameters
 from lib.probe import probes
@@ -87,16 +87,23 @@ TABLES = {
     "semola_tab19": Table("partial_permutation", {"MSE": ("test_mse", "1"), "E": ("E", "1")}),
     "semola_tab20": Table("partial_permutation", {**TIMES, "E'": ("E_prime", "1")}),
 }
+ABLATED = ("lambda_task", "lambda_equiv", "lambda_aug", "lambda_sparse", "copies")
 FIGURES = {
     "semola_fig1": Drawing("rotated_mnist", figures.method_diagram),
     "semola_fig2": Drawing("rotated_mnist", figures.bases),
     "semola_fig3": Drawing("two_body", figures.bases, ("Augerino+_0", "LieGAN_0", "SEMoLA_0", "MLP + GT aug")),
+    "semola_fig5": Drawing("rotated_mnist_efficiency", ablations.against(("n_train",), ("test_accuracy",))),
     "semola_fig6": Drawing("rotated_mnist", figures.augmented_digits),
     "semola_fig7": Drawing("two_body", figures.bases, tuple(f"{m}_{k}" for k in (2, 4) for m in ("Augerino+", "LieGAN", "SEMoLA"))),
     "semola_fig8": Drawing("two_body_3", figures.bases, tuple(f"{m}_{k}" for k in (0, 2, 4) for m in ("Augerino+", "LieGAN", "SEMoLA"))),
     "semola_fig9": Drawing("two_body", figures.augmented_orbits, ("SEMoLA_0",)),
     "semola_fig10": Drawing("discrete_rotation", figures.bases),
     "semola_fig11": Drawing("partial_permutation", figures.bases),
+    "semola_fig12": Drawing("rotated_mnist_ablations", ablations.against(ABLATED, ("test_accuracy",)), ("SEMoLA",)),
+    "semola_fig13": Drawing("rotated_mnist_ablations", ablations.against(ABLATED, ("cosine",)), ("SEMoLA",)),
+    "semola_fig14": Drawing("rotated_mnist_ablations", ablations.elements, ("SEMoLA",)),
+    "planted_symmetry": Drawing("planted_symmetry", ablations.ratios),
+    "sensitivity": Drawing("rotated_mnist_ablations", ablations.against(("gamma", "copies"), ("test_accuracy", "cosine")), ("SEMoLA",)),
 }
 
 
@@ -171,7 +178,8 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
     truth. The cosines and the test score are for the reader. Raises MissingRecordError where a trial has no record.
     """
     labels, runs = zip(*labelled_plan(experiment, profile, results), strict=True)
-    names = ["lr", "batch_size", "gamma", "warmup", "copies", "similarity", "target", "lambda_equiv", "lambda_aug", "lambda_sparse"]
+    names = ["lr", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target"]
+    names += ["lambda_equiv", "lambda_aug", "lambda_sparse"]
     rows = []
     for label, record in zip(labels, records(experiment, runs, results), strict=True):
         run, scores = record["run"], record["metrics"]

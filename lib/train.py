@@ -18,7 +18,7 @@ from lib import metrics, models, tasks
 from lib.augmenter import LieAugmenter
 from lib.evaluation import evaluate, validation_loss
 from lib.groups import gaussian_start, random_stream
-from lib.losses import method_named, objective
+from lib.losses import Phase, method_named, objective
 from lib.tasks import Task
 
 Run = Mapping[str, Any]
@@ -60,11 +60,11 @@ class Learner(nn.Module):
             )  # fmt: skip
         self.to(task.generators.device, task.generators.dtype)
 
-    def forward(self, x: Tensor, y: Tensor, coefficients: Tensor | None, weights: Mapping[str, Tensor | float], reach: float = 1.0):
+    def forward(self, x: Tensor, y: Tensor, coefficients: Tensor | None, weights: Mapping[str, Tensor | float], phase: Phase):
         task = self.task
         options = {key: self.run[key] for key in ("target", "similarity") if key in self.run}
         return objective(
-            self.method, weights, self.model, self.augmenter, x, y, coefficients, reach=reach,
+            self.method, weights, self.model, self.augmenter, x, y, coefficients, phase=phase,
             loss=task.loss, rho_x=task.rho_x, rho_y=task.rho_y, as_target=task.as_target, **options,
         )  # fmt: skip
 
@@ -119,10 +119,10 @@ def fit(
             if len(orders[i]) < size:
                 orders[i] = torch.randperm(len(y_train), generator=generator, device=device)
         chosen, orders = [order[:size] for order in orders], [order[size:] for order in orders]
-        coefficients, reach = None, min(1.0, step / (first["warmup"] * steps)) if "warmup" in first else 1.0
+        coefficients, phase = None, phase_of(first, step)
         if template.augmenter is not None:
-            coefficients = [reach * template.augmenter.coefficients(size, first["copies"], generator) for generator in augmentations]
-        gradient, terms = gradients(theta, [x_train[i] for i in chosen], [y_train[i] for i in chosen], coefficients, reach)
+            coefficients = [phase.reach * template.augmenter.coefficients(size, first["copies"], generator) for generator in augmentations]
+        gradient, terms = gradients(theta, [x_train[i] for i in chosen], [y_train[i] for i in chosen], coefficients, phase)
         theta = adam.step(theta, gradient)
         if step in checks:
             losses = []
@@ -150,25 +150,35 @@ def fit(
     return results
 
 
-def stack_gradients(template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]]) -> Callable:
-    """(theta, x, y, coefficients, reach), all but the last with one entry a member, to (gradients, one dictionary of terms each)."""
+def phase_of(run: Run, step: int) -> Phase:
+    """Gamma grows linearly over the first `warmup` of the steps; from there R's weights fall linearly, to 0 at `decay` of the steps."""
+    reach, push = 1.0, 1.0
+    if "warmup" in run:
+        reach = min(1.0, step / (run["warmup"] * run["steps"]))
+    if "decay" in run:
+        push = min(1.0, max(0.0, run["decay"] - step / run["steps"]) / (run["decay"] - run.get("warmup", 0.0)))
+    return Phase(reach, push)
 
-    def loss_of(vector: Tensor, x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping, reach: float) -> tuple[Tensor, dict]:
-        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight, reach))
+
+def stack_gradients(template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]]) -> Callable:
+    """(theta, x, y, coefficients, phase), all but the last with one entry a member, to (gradients, one dictionary of terms each)."""
+
+    def loss_of(vector: Tensor, x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping, phase: Phase) -> tuple[Tensor, dict]:
+        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight, phase))
 
     gradient = grad_and_value(loss_of, has_aux=True)
 
-    def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, reach: float):
+    def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
         draws = coefficients or [None] * len(weights)
         # a copy of each member's vector, so that its alignment in memory, and with it the rounding, is that of a stack of one
-        parts = [gradient(vector.clone(), *rest, reach) for vector, *rest in zip(theta, x, y, draws, weights, strict=True)]
+        parts = [gradient(vector.clone(), *rest, phase) for vector, *rest in zip(theta, x, y, draws, weights, strict=True)]
         return torch.stack([g for g, _ in parts]), [terms for _, (_, terms) in parts]
 
-    def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, reach: float):
+    def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
         weight = {name: theta.new_tensor([w[name] for w in weights]) for name in weights[0]}
         draws = None if coefficients is None else torch.stack(list(coefficients))
         dims = (0, 0, 0, None if draws is None else 0, 0 if weight else None, None)
-        g, (_, terms) = vmap(gradient, in_dims=dims)(theta, torch.stack(list(x)), torch.stack(list(y)), draws, weight, reach)
+        g, (_, terms) = vmap(gradient, in_dims=dims)(theta, torch.stack(list(x)), torch.stack(list(y)), draws, weight, phase)
         return g, [{name: term[i] for name, term in terms.items()} for i in range(len(weights))]
 
     looped = template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False)

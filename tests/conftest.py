@@ -15,7 +15,7 @@ with install_import_hook("lib", "beartype.beartype"):
 import pytest
 import torch
 
-from lib.plan import plan
+from lib.plan import labelled_plan
 
 
 @pytest.fixture
@@ -23,11 +23,17 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture(scope="session")
+def smoke_runs() -> list:
+    """The smoke runs of rotated_mnist of a CNN without, with known and with learned augmentation."""
+    return [run for label, run in labelled_plan("rotated_mnist", "smoke") if label in ("CNN", "CNN + GT aug", "SEMoLA")]
+
+
 @pytest.fixture
-def runs() -> dict:
-    """The smoke runs of rotated_mnist by method, made small enough for the made-up task."""
+def runs(smoke_runs) -> dict:
+    """They by method, made small enough for the made-up task."""
     small = {"batch_size": 4, "error_samples": 4, "error_draws": 3, "test_copies": 2, "steps": 6}
-    return {run["method"]: {**run, **small} for run in plan("rotated_mnist", "smoke")}
+    return {run["method"]: {**run, **small} for run in smoke_runs}
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])

@@ -118,6 +118,28 @@ def test_symmetry_residual_in_closed_form():
     assert found == pytest.approx(2 * math.sin(3 / 4), rel=0.05)
 
 
+def test_a_law_that_overflows_has_a_finite_residual():
+    """A sample counts as two at most: exp of a turned state is beyond float32 for most."""
+    x = 200 * torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    draw = torch.Generator().manual_seed(0)
+    steep = lambda x: torch.where(x[:, :1] > -100, torch.full_like(x, torch.inf), x)  # noqa: E731
+    known = lambda y: steep(y) if y is not x else x  # noqa: E731
+    assert symmetry_residual(known, so(2), x, draw, rho_x=on_vectors, rho_y=on_vectors) == 2.0
+
+
+@pytest.mark.parametrize(("scenario", "dimension"), [("none", 0), ("so2", 1), ("so3", 3)])
+def test_planted_symmetries_have_as_many_generators_as_they_say(scenario, dimension):
+    task = tasks.load("planted_symmetry", scenario=scenario, n_train=16, n_eval=400)
+    x = task.test[0].double()
+    algebra = symmetry_algebra(task.law, x, 3, rho_x=on_vectors)
+    assert len(algebra) == dimension
+    g = task.groups[""](400, torch.Generator().manual_seed(0), torch.float64)
+    gap = (task.law(on_vectors(g.unsqueeze(1), x).squeeze(1)) - task.law(x)).abs().max()
+    assert (gap < 1e-12) == (dimension > 0)
+    if dimension:
+        assert share_inside(task.generators, algebra) == pytest.approx(1.0)
+
+
 def test_partial_permutation_has_an_algebra_of_eleven_dimensions():
     x = torch.randn(400, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     algebra = symmetry_algebra(partial_permutation.law, x, 5, rho_x=on_vectors, rho_y=trivially)

@@ -7,7 +7,7 @@ from torch import nn
 from lib.actions import on_vectors, trivially
 from lib.augmenter import LieAugmenter
 from lib.groups import affine, so
-from lib.losses import METHODS, cosine_penalty, fourier_penalty, method_named, objective, orthogonality_penalty, sparsity_penalty
+from lib.losses import METHODS, Phase, cosine_penalty, fourier_penalty, method_named, objective, orthogonality_penalty, sparsity_penalty
 
 WEIGHTS = {"lambda_task": 0.7, "lambda_equiv": 1.3, "lambda_aug": 0.2, "lambda_ortho": 0.4, "lambda_sparse": 0.05}
 
@@ -79,9 +79,17 @@ def test_beta_zero_is_plain_training_bit_for_bit(problem, method):
 
 def test_reach_weighs_what_looks_at_the_basis_alone_by_its_square(problem):
     _, full = value("semola", problem)
-    _, half = value("semola", problem, reach=0.5)
+    _, half = value("semola", problem, phase=Phase(reach=0.5))
     for name, factor in {"task": 1.0, "equiv": 1.0, "aug": 1.0, "ortho": 0.25, "sparse": 0.25}.items():
         torch.testing.assert_close(half[name], factor * full[name])
+
+
+def test_push_weighs_the_regularisers_alone(problem):
+    full, terms = value("semola", problem)
+    faded, same = value("semola", problem, phase=Phase(push=0.25))
+    regularisers = sum(WEIGHTS[f"lambda_{name}"] * terms[name] for name in ("aug", "ortho", "sparse"))
+    torch.testing.assert_close(full - faded, 0.75 * regularisers)
+    assert all(torch.equal(terms[name], same[name]) for name in terms)
 
 
 def test_augerino_rewards_width(problem):

@@ -110,8 +110,8 @@ def test_p4_convolution_is_equivariant():
     """Turning the image turns every map and shifts the orientations by one."""
     torch.manual_seed(0)
     lift, group = P4Convolution(2, 3, 3, lifting=True, padding=1).double(), P4Convolution(3, 4, 3, padding=1).double()
-    x = torch.rand(2, 2, 1, 8, 8, dtype=torch.float64)
-    y, turned = group(lift(x)), group(lift(torch.rot90(x, 1, (-2, -1))))
+    x = torch.rand(2, 2, 8, 8, dtype=torch.float64)
+    y, turned = (group(lift(image)).unflatten(1, (4, 4)) for image in (x, torch.rot90(x, 1, (-2, -1))))
     torch.testing.assert_close(turned, torch.rot90(y, 1, (-2, -1)).roll(1, 2))
 
 

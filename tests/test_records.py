@@ -11,36 +11,34 @@ from pathlib import Path
 
 import pytest
 
-from lib.plan import labelled_plan, plan
+from lib.plan import labelled_plan
 from lib.records import ROOT, agree, read_record, record_path, state, write_record
 from lib.runs import train_missing
 
 STATES = """
 import json
-from lib.plan import plan
 from lib.records import Path, read_record, record_path, state
 
-paths = {{run["method"]: record_path("rotated_mnist", run, Path({results!r})) for run in plan("rotated_mnist", "smoke")}}
+paths = {{run["method"]: record_path("rotated_mnist", run, Path({results!r})) for run in {runs!r}}}
 print(json.dumps({{method: state(read_record(path)) for method, path in paths.items()}}))
 """
 SWEEP = """
 from pathlib import Path
-from lib.plan import plan
 from lib.runs import train_missing
 
-train_missing("rotated_mnist", plan("rotated_mnist", "smoke"), results=Path({results!r}), backend="serial")
+train_missing("rotated_mnist", {runs!r}, results=Path({results!r}), backend="serial")
 """
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory) -> Path:
+def results(tmp_path_factory, smoke_runs) -> Path:
     """Records of the three smoke runs."""
     folder = tmp_path_factory.mktemp("results")
-    assert train_missing("rotated_mnist", plan("rotated_mnist", "smoke"), results=folder, backend="serial") == 0
+    assert train_missing("rotated_mnist", smoke_runs, results=folder, backend="serial") == 0
     return folder
 
 
-def states_after(edit, results: Path, folder: Path) -> dict[str, str]:
+def states_after(edit, runs: list, results: Path, folder: Path) -> dict[str, str]:
     """The records' states for a copy of lib to which `edit` was done."""
     shutil.copytree(ROOT / "lib", folder / "lib", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "params.yaml", folder)
@@ -49,7 +47,7 @@ def states_after(edit, results: Path, folder: Path) -> dict[str, str]:
         text = path.read_text()
         assert old in text, f"{name} holds no {old!r}"
         path.write_text(text.replace(old, new))
-    code = STATES.format(results=str(results))
+    code = STATES.format(results=str(results), runs=runs)
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
@@ -87,15 +85,14 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_state_after(edit, results, tmp_path):
+def test_state_after(edit, smoke_runs, results, tmp_path):
     changes, expected = EDITS[edit]
-    assert states_after(changes, results, tmp_path) == expected
+    assert states_after(changes, smoke_runs, results, tmp_path) == expected
 
 
-def test_a_killed_sweep_keeps_finished_records_and_goes_on_to_the_same_numbers(results, tmp_path):
+def test_a_killed_sweep_keeps_finished_records_and_goes_on_to_the_same_numbers(smoke_runs, results, tmp_path):
     """SIGKILL to the whole process group as soon as one record is there, then again: the records equal an undisturbed sweep's."""
-    code = SWEEP.format(results=str(tmp_path))
-    runs = plan("rotated_mnist", "smoke")
+    code = SWEEP.format(results=str(tmp_path), runs=smoke_runs)
     folder, finished = tmp_path / "runs" / "rotated_mnist", {}
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     while process.poll() is None and not finished:
@@ -109,7 +106,7 @@ def test_a_killed_sweep_keeps_finished_records_and_goes_on_to_the_same_numbers(r
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
     for name, text in finished.items():
         assert (folder / name).read_text() == text, "a finished record was touched"
-    for run in runs:
+    for run in smoke_runs:
         again, before = (json.loads(record_path("rotated_mnist", run, where).read_text()) for where in (tmp_path, results))
         for key in ("run", "metrics", "curves", "basis", "canary", "digest"):
             assert again[key] == before[key], key
@@ -133,14 +130,14 @@ def test_a_run_is_stale_when_the_basis_that_it_took_has_changed(tmp_path):
     assert state(read_record(user), user.parent) == "stale"
 
 
-def test_nothing_is_trained_when_all_is_there(results):
+def test_nothing_is_trained_when_all_is_there(smoke_runs, results):
     before = {p: p.stat().st_mtime_ns for p in results.rglob("*.json")}
-    assert train_missing("rotated_mnist", plan("rotated_mnist", "smoke"), results=results) == 0
+    assert train_missing("rotated_mnist", smoke_runs, results=results) == 0
     assert before == {p: p.stat().st_mtime_ns for p in results.rglob("*.json")}
 
 
-def test_no_run_starts_after_the_minutes_are_over(tmp_path):
-    assert train_missing("rotated_mnist", plan("rotated_mnist", "smoke"), results=tmp_path, minutes=-1.0, backend="serial") == 3
+def test_no_run_starts_after_the_minutes_are_over(smoke_runs, tmp_path):
+    assert train_missing("rotated_mnist", smoke_runs, results=tmp_path, minutes=-1.0, backend="serial") == 3
     assert list(tmp_path.rglob("*.json")) == []
 
 

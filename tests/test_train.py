@@ -8,7 +8,7 @@ from torch import nn
 
 from lib import models, tasks, train
 from lib.plan import labelled_plan
-from lib.train import Adam, NonFiniteLossError, fit
+from lib.train import Adam, NonFiniteLossError, fit, phase_of
 
 
 @pytest.fixture
@@ -133,3 +133,12 @@ def test_best_weights_on_validation_are_kept(task, runs, monkeypatch):
 def test_unknown_names_are_named(call):
     with pytest.raises(KeyError, match="unknown"):
         call()
+
+
+def test_phases_of_a_run():
+    run = {"steps": 100, "warmup": 0.3, "decay": 0.6}
+    assert [phase_of(run, step) for step in (15, 30, 45, 60, 100)] == [
+        pytest.approx(phase) for phase in ((0.5, 1.0), (1.0, 1.0), (1.0, 0.5), (1.0, 0.0), (1.0, 0.0))
+    ]
+    assert phase_of({"steps": 100}, 1) == (1.0, 1.0)
+    assert phase_of({"steps": 100, "decay": 0.5}, 25) == (1.0, 0.5)

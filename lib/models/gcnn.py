@@ -13,7 +13,7 @@ from torch import Tensor, nn
 class P4Convolution(nn.Module):
     """Correlation on the group p4: out(r) = sum_s x(s) * turn^r psi(s - r), r and s quarter turns; one bias a filter.
 
-    `lifting` takes a plain image (one orientation) to the group. Maps have shape (B, channels, 4, h, w).
+    `lifting` takes a plain image (one orientation) to the group. Maps have shape (B, 4 channels, h, w), a channel's orientations together.
 
     Source: Cohen & Welling (2016), sec. 6 (split convolution).
     """
@@ -26,11 +26,10 @@ class P4Convolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
         self.padding = padding
 
-    def forward(self, x: Float[Tensor, "B inputs stabiliser h w"]) -> Float[Tensor, "B outputs 4 h2 w2"]:
+    def forward(self, x: Float[Tensor, "B inputs*stabiliser h w"]) -> Float[Tensor, "B outputs*4 h2 w2"]:
         # turning a filter turns its plane and, between orientations, shifts which orientation it reads
         bank = torch.stack([torch.rot90(self.weight, r, (-2, -1)).roll(r, 2) for r in range(4)], 1)
-        out = nn.functional.conv2d(x.flatten(1, 2), bank.flatten(2, 3).flatten(0, 1), self.bias.repeat_interleave(4), padding=self.padding)
-        return out.unflatten(1, (-1, 4))
+        return nn.functional.conv2d(x, bank.flatten(2, 3).flatten(0, 1), self.bias.repeat_interleave(4), padding=self.padding)
 
 
 class GCNN(nn.Module):
@@ -58,10 +57,11 @@ class GCNN(nn.Module):
         self.head = P4Convolution(widths[-1], outputs[0], side // 4)
 
     def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B classes"]:
-        x = x.unsqueeze(2)
+        if x.device.type == "cpu":
+            x = x.to(memory_format=torch.channels_last)  # a quarter faster on a CPU; vmap has no such layout
         for i, convolution in enumerate(self.convolutions):
             x = convolution(x)
             if i < 2:
-                x = nn.functional.max_pool2d(x.flatten(1, 2), 2).unflatten(1, (-1, 4))
+                x = nn.functional.max_pool2d(x, 2)
             x = x.relu()
-        return self.head(x).flatten(2).mean(2)
+        return self.head(x).unflatten(1, (-1, 4)).flatten(2).mean(2)

@@ -1,0 +1,80 @@
+"""An experiment as its notebook sees it: runs trained if wanted, results, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lib.plan import plan
+from lib.probe import probe_missing
+from lib.records import RESULTS
+from lib.report import build, paper_layout, results_of, search_summary
+from lib.runs import train_missing
+
+
+class Study:
+    """One experiment at one profile: opening it trains what is missing, unless `train` is "never".
+
+    Parameters
+    ----------
+    profile, train : as in `lib.plan.plan` and `lib.runs.train_missing`.
+    results, figures : the folders of records and tables, and of drawings.
+    tweaks : settings in the place of those of params.yaml; None leaves one as it is.
+
+    Attributes
+    ----------
+    frame : one row a run, see `lib.report.results_of`.
+
+    Raises MissingRecordError where a record is missing and may not be trained.
+    """
+
+    def __init__(self, experiment: str, profile: str, train: str, results: str | Path, figures: str | Path, **tweaks: Any):
+        self.experiment, self.profile, self.results, self.figures = experiment, profile, Path(results), Path(figures)
+        self.tweaks = {name: value for name, value in tweaks.items() if value is not None}
+        runs = plan(experiment, profile, self.results, **self.tweaks)
+        if train != "never":
+            train_missing(experiment, runs, results=self.results, which=train)
+            probe_missing(experiment, runs, self.results)
+        self.frame = results_of(experiment, profile, self.results, **self.tweaks)
+
+    def artefact(self, name: str) -> Any:
+        """A tidy table or a figure; its files are written."""
+        return build(name, self.profile, self.results, self.figures, **self.tweaks)
+
+    def numbers(self, name: str) -> pd.DataFrame:
+        """The numbers behind a figure."""
+        self.artefact(name)
+        return pd.read_csv(self.figures / f"{name}.csv")
+
+    def tables(self, titles: Mapping[str, str]) -> list:
+        """Those tables as the paper prints them, each captioned with its title, profile, data and the state of its records."""
+        shown = []
+        for name, title in titles.items():
+            tidy = self.artefact(name)
+            where = f"profile {tidy.profile[0]}, data {tidy.data[0]}, records {', '.join(tidy.state.unique())}"
+            shown.append(paper_layout(tidy).style.set_caption(f"{title} ({where})"))
+        return shown
+
+    def claims(self, rows: Iterable[tuple], *columns: str) -> Any:
+        """Statements, their numbers and whether they hold, as a table; `columns` stand before them."""
+        note = " — no claim is decided at smoke" if self.profile == "smoke" else ""
+        frame = pd.DataFrame(list(rows), columns=[*columns, "statement", "value", "holds"])
+        return frame.style.format({"value": "{:.4g}"}).set_caption(f"profile {self.frame.profile[0]}{note}")
+
+    def search(self, profile: str, best: int | None = None) -> Any:
+        """The committed trials of a search profile, the `best` of each method."""
+        trials = search_summary(self.experiment, profile, RESULTS)
+        shown = trials if best is None else trials.groupby("method").head(best)
+        return shown.style.format(precision=4).set_caption(profile)
+
+    def outline(self, names: Iterable[str]) -> str:
+        """What each table holds, without its numbers: the same on every machine."""
+        lines = []
+        for name in names:
+            tidy = self.artefact(name)
+            complete = bool(tidy["mean"].notna().all())
+            lines.append(f"{name} {list(tidy.metric.unique())} {sorted(tidy.model.unique())} all numbers: {complete}")
+        return "\n".join(lines)

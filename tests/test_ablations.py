@@ -1,0 +1,52 @@
+"""Figures of runs that differ in one setting show the right runs and the right numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.ablations import against, elements_of, error_ratios, one_at_a_time
+
+BASE = {"method": "semola", "gamma": 2.0, "copies": 2, "cardinality": 1, "seed": 0}
+
+
+def frame_of(*changes: dict, **columns) -> pd.DataFrame:
+    runs = [{**BASE, **change} for change in changes]
+    scores = {"test_accuracy": [90.0 + i for i in range(len(runs))], "cosine": [1 - 0.1 * i for i in range(len(runs))]}
+    return pd.DataFrame({"model": "SEMoLA", "run": runs, "seed": [run["seed"] for run in runs], **scores, **columns})
+
+
+def test_a_knob_shows_the_runs_that_differ_in_it_alone():
+    frame = frame_of({}, {"seed": 1}, {"gamma": 1.0}, {"copies": 4}, {"gamma": 1.0, "copies": 4})
+    numbers = one_at_a_time(frame, ("gamma", "copies"), ("test_accuracy",))
+    found = numbers[["knob", "value", "seed", "score"]].itertuples(index=False, name=None)
+    assert sorted(found) == [
+        ("copies", 2, 0, 90.0), ("copies", 2, 1, 91.0), ("copies", 4, 0, 93.0),
+        ("gamma", 1.0, 0, 92.0), ("gamma", 2.0, 0, 90.0), ("gamma", 2.0, 1, 91.0),
+    ]  # fmt: skip
+    assert set(numbers[numbers.knob == "gamma"].reference) == {2.0}
+
+
+def test_each_model_has_a_reference_of_its_own():
+    frame = frame_of({}, {"copies": 4}, {"method": "augmented", "gamma": 1.0}, {"method": "augmented", "gamma": 1.0, "copies": 4})
+    frame["model"] = ["SEMoLA", "SEMoLA", "GT", "GT"]
+    numbers = one_at_a_time(frame, ("copies",), ("test_accuracy",))
+    assert numbers.groupby("model").value.apply(list).to_dict() == {"GT": [2, 4], "SEMoLA": [2, 4]}
+    figure = against(("copies",), ("test_accuracy", "cosine"))
+    drawn = figure(figure.numbers(frame))
+    assert [len(axes.lines) for axes in drawn.axes] == [2, 2], "a line a model"
+
+
+def test_elements_are_scored_one_by_one():
+    turn, shear = np.pad([[0.0, -2.0], [2.0, 0.0]], (0, 1)), np.pad([[0.0, 1.0], [0.0, 0.0]], (0, 1))
+    frame = frame_of({}, {"cardinality": 2}, basis=[[turn.tolist()], [turn.tolist(), shear.tolist()]])
+    numbers = elements_of(frame).drop_duplicates(["cardinality", "generator"])
+    assert numbers.cosine.tolist() == pytest.approx([1.0, 1.0, 0.5**0.5])
+
+
+def test_ratios_are_taken_within_a_scenario_and_a_seed():
+    frame = pd.DataFrame(
+        [("none", 0, None, 2.0), ("none", 1, None, 4.0), ("so2", 0, None, 8.0), ("none", 1, [[1], [1]], 6.0), ("so2", 0, [[1]], 4.0)],
+        columns=["scenario", "seed", "basis", "val_mse"],
+    )
+    numbers = error_ratios(frame)
+    assert numbers[["scenario", "generators", "seed", "ratio"]].values.tolist() == [["none", 2, 1, 1.5], ["so2", 1, 0, 0.5]]
