@@ -155,9 +155,9 @@ def symmetry_residual(
     """Median over samples of || law(g x) - rho(g) law(x) ||, over the root mean square of || law(x) ||; of the worst generator.
 
     g = exp(w L / v), w ~ U(-1, 1), with v the speed of L on the data, rms ||L x|| / rms ||x||: every generator moves the data by as much,
-    a rotation of all coordinates by up to one radian. A median, and a sample counts as 2 at most (an opposite), because a
-    generator that is no symmetry can move a sample onto a pole of the law. The actions must be linear in g (vectors and stacks of vectors).
-    Ours: unlike a cosine it does not know the answer beforehand.
+    a rotation of all coordinates by up to one radian. A median, and a sample counts as 2 at most (an opposite), because a generator that is
+    no symmetry can move a sample onto a pole of the law; a generator that moves no data scores 2: it is no discovery. The actions must be
+    linear in g (vectors and stacks of vectors). Ours: unlike a cosine it does not know the answer beforehand.
     """
     known, worst = law(x), 0.0
     w = uniform((len(x), 1, 1), -1.0, 1.0, generator, x.dtype)

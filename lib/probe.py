@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from lib import evaluation, tasks, train
-from lib.plan import DATA, ConfigError, Run, plan
+from lib.plan import DATA, ConfigError, Run, parameters, plan
 from lib.records import RESULTS, MissingRecordError, code_digest, provenance, read_record, write_record
 from lib.runs import discovered, trainer_of
 
@@ -78,8 +78,18 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": middle, "low": low, "high": high, "n": len(values)}
 
 
+def timed(experiment: str) -> bool:
+    """Whether an experiment's tables show times."""
+    return parameters(experiment).get("timed", True)
+
+
 def probes(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[dict[str, Any]]:
-    """The probe of each run, with the state `fresh` or `earlier code`. Raises MissingRecordError with the command that makes it."""
+    """The probe of each run, with the state `fresh` or `earlier code`; no times where an experiment shows none.
+
+    Raises MissingRecordError with the command that makes a missing one.
+    """
+    if not timed(experiment):
+        return [{"state": "fresh"}] * len(runs)
     found = []
     for run in runs:
         path = probe_path(experiment, run, results)
@@ -93,7 +103,7 @@ def probes(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> lis
 
 def probe_missing(experiment: str, runs: Sequence[Run], results: Path = RESULTS, device: str = "cpu", again: bool = False) -> int:
     """Measure what is missing, or everything `again`; returns how many probes were made. Runs that take their basis from others need it."""
-    paths = {probe_path(experiment, run, results): run for run in reversed(runs)}
+    paths = {probe_path(experiment, run, results): run for run in reversed(runs) if timed(experiment)}
     todo = {path: run for path, run in reversed(paths.items()) if again or not path.is_file()}
     for path, run in todo.items():
         source = discovered(experiment, run, results)

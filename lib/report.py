@@ -118,8 +118,10 @@ def results_of(experiment: str, profile: str = "best", results: Path = RESULTS, 
     rows, discovery = [], {}
     for label, record, timing in zip(labels, records(experiment, runs, results), probes(experiment, runs, results), strict=True):
         run = record["run"]
-        times = {"train_s": timing["step_s"]["median"] * run["steps"] + discovery.get(run.get("basis"), 0.0)}
-        discovery[record_path(experiment, run, results).stem] = times["train_s"]
+        times = {}
+        if "step_s" in timing:
+            times["train_s"] = timing["step_s"]["median"] * run["steps"] + discovery.get(run.get("basis"), 0.0)
+            discovery[record_path(experiment, run, results).stem] = times["train_s"]
         for suffix in ("", "_plain"):
             if f"predict_s{suffix}" in timing:
                 times[f"test_s{suffix}"] = timing[f"predict_s{suffix}"]["median"] * run["n_eval"]

@@ -9,7 +9,15 @@ with install_import_hook("lib", "beartype.beartype"):
     import lib.losses
     import lib.metrics
     import lib.models.cnn
-    import lib.tasks
+    import lib.models.emlp
+    import lib.models.gcnn
+    import lib.models.mlp
+    import lib.probe
+    import lib.tasks.discrete_rotation
+    import lib.tasks.partial_permutation
+    import lib.tasks.planted_symmetry
+    import lib.tasks.rotated_mnist
+    import lib.tasks.two_body
     import lib.train  # noqa: F401
 
 import pytest

@@ -38,9 +38,11 @@ def test_each_model_has_a_reference_of_its_own():
 
 def test_elements_are_scored_one_by_one():
     turn, shear = np.pad([[0.0, -2.0], [2.0, 0.0]], (0, 1)), np.pad([[0.0, 1.0], [0.0, 0.0]], (0, 1))
-    frame = frame_of({}, {"cardinality": 2}, basis=[[turn.tolist()], [turn.tolist(), shear.tolist()]])
+    both = [turn.tolist(), shear.tolist()]
+    others = {"cardinality": 2, "gamma": 1.0}, {"cardinality": 2, "seed": 1}  # neither is drawn
+    frame = frame_of({}, {"cardinality": 2}, *others, basis=[[shear.tolist()], both, both, both]).assign(seed=[0, 0, 0, 1])
     numbers = elements_of(frame).drop_duplicates(["cardinality", "generator"])
-    assert numbers.cosine.tolist() == pytest.approx([1.0, 1.0, 0.5**0.5])
+    assert numbers.cosine.tolist() == pytest.approx([0.5**0.5, 1.0, 0.5**0.5])
 
 
 def test_ratios_are_taken_within_a_scenario_and_a_seed():

@@ -119,12 +119,15 @@ def test_symmetry_residual_in_closed_form():
 
 
 def test_a_law_that_overflows_has_a_finite_residual():
-    """A sample counts as two at most: exp of a turned state is beyond float32 for most."""
+    """A sample counts as two at most; so does a generator that moves no data."""
     x = 200 * torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
     draw = torch.Generator().manual_seed(0)
     steep = lambda x: torch.where(x[:, :1] > -100, torch.full_like(x, torch.inf), x)  # noqa: E731
     known = lambda y: steep(y) if y is not x else x  # noqa: E731
     assert symmetry_residual(known, so(2), x, draw, rho_x=on_vectors, rho_y=on_vectors) == 2.0
+    idle = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
+    flat = x * torch.tensor([1.0, 0.0])  # L x = 0
+    assert symmetry_residual(lambda y: y, idle, flat, draw, rho_x=on_vectors, rho_y=on_vectors) == 2.0
 
 
 @pytest.mark.parametrize(("scenario", "dimension"), [("none", 0), ("so2", 1), ("so3", 3)])

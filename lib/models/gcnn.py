@@ -26,7 +26,7 @@ class P4Convolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
         self.padding = padding
 
-    def forward(self, x: Float[Tensor, "B inputs*stabiliser h w"]) -> Float[Tensor, "B outputs*4 h2 w2"]:
+    def forward(self, x: Float[Tensor, "B maps h w"]) -> Float[Tensor, "B turned h2 w2"]:
         # turning a filter turns its plane and, between orientations, shifts which orientation it reads
         bank = torch.stack([torch.rot90(self.weight, r, (-2, -1)).roll(r, 2) for r in range(4)], 1)
         return nn.functional.conv2d(x, bank.flatten(2, 3).flatten(0, 1), self.bias.repeat_interleave(4), padding=self.padding)
