@@ -27,6 +27,7 @@ BASELINE = ROOT / "tests" / "smoke_baseline.json"
 SPREADS = 3.0 * 2**0.5
 LEAST = {"accuracy": 1.5, "cosine": 0.02, "action_score": 0.02, "share_inside": 0.02}
 RELATIVE = {"mse": 0.5, "E": 0.5, "mae": 1.0}  # what may be orders of magnitude apart: in parts of the recorded value
+MOST_E = 0.03
 
 
 def tolerances(experiment: str, label: str, run: dict) -> dict[str, float]:
@@ -38,6 +39,7 @@ def tolerances(experiment: str, label: str, run: dict) -> dict[str, float]:
     recorded = read_record(record_path(experiment, run))["metrics"]
     least = {name: limit for name in recorded for part, limit in LEAST.items() if part in name}
     least |= {name: share * value for name, value in recorded.items() for part, share in RELATIVE.items() if part in name}
+    least |= {name: min(limit, MOST_E) for name, limit in least.items() if "E" in name}
     spread = {name: statistics.stdev(metrics[name] for metrics in seeds) if len(seeds) > 1 else 0.0 for name in least}
     return {name: max(limit, SPREADS * spread[name]) for name, limit in least.items()}
 

@@ -1,4 +1,4 @@
-"""Regression of a known law on Gaussian samples: what the tasks `discrete_rotation` and `partial_permutation` share."""
+"""Regression of a known law on Gaussian samples: what `discrete_rotation`, `partial_permutation` and `planted_symmetry` share."""
 
 from __future__ import annotations
 
