@@ -166,6 +166,7 @@ def objective(
     target: str = "label",
     similarity: str = "features",
     phase: Phase = WHOLE,
+    again: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """L = alpha l(f(x), y) + beta l(f(g x), rho(g) y) + sum_r lambda_r R_r, and its terms by name.
 
@@ -177,6 +178,7 @@ def objective(
     coefficients : w of shape (B, K, C), from `augmenter.coefficients`; None for a method without an augmenter.
     loss, as_target : l on a batch of predictions and targets; how a prediction serves as a target.
     target : "label" takes y in the second term, "prediction" takes f(x).
+    again : f in the second term, where `lib.gradual` has to tell the two apart; None for `model`.
     phase : terms on the basis alone are multiplied by the square of its `reach`, all of R by its `push`.
 
     Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).
@@ -195,7 +197,7 @@ def objective(
     gx = rho_x(g, x)
     if not _is_zero(beta):
         goal = y if target == "label" else as_target(model(x))
-        terms["equiv"] = loss(model(gx.flatten(0, 1)), rho_y(g, goal).reshape(len(x) * copies, *goal.shape[1:]))
+        terms["equiv"] = loss((again or model)(gx.flatten(0, 1)), rho_y(g, goal).reshape(len(x) * copies, *goal.shape[1:]))
         total = total + beta * terms["equiv"]
     for name, term in method.regularisers.items():
         if not _is_zero(weights[name]):

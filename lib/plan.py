@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lib import models, tasks
+from lib import gradual, models, tasks
 from lib.groups import STARTS
 from lib.liegan import DISCRIMINATORS
 from lib.losses import METHODS
@@ -33,7 +33,7 @@ DISCOVERY = (
     "lr",
     "lr_discriminator",
 )  # LieGAN
-OPTIONAL = ("timesteps", "scaled", "warmup", "decay", "mask", "basis")  # left out of a run where there is none
+OPTIONAL = ("timesteps", "scaled", "warmup", "decay", "mask", "basis", "gradual")  # left out of a run where there is none
 COUNTS = ("n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps")
 CHOICES = {
     "target": ("label", "prediction"),
@@ -138,6 +138,7 @@ def configuration(settings: Mapping[str, Any]) -> Run:
     else:
         names = (*COMMON, "basis", *(AUGMENTED if method.basis else ()), *method.hyperparameters)
         names += ("decay",) if method.regularisers else ()
+        names += ("gradual",) if isinstance(method.alpha, str) and isinstance(method.beta, str) else ()
         names += ("similarity",) if "lambda_aug" in method.regularisers else ()
         names += ("mask",) if method.basis == "learnable" else ()
         names += ("start",) if method.gaussian_start else ()
@@ -169,6 +170,11 @@ def check(run: Run) -> None:
             raise ConfigError(f"{name} must be a share of the steps in (0, 1], or null for none, got {value}")
         if name == "decay" and value <= run.get("warmup", 0.0):
             raise ConfigError(f"decay starts where warmup ends and must be larger than {run['warmup']}, got {value}")
+        if name == "gradual":
+            try:
+                gradual.checked(value)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
         if name in CHOICES and value not in CHOICES[name]:
             raise ConfigError(f"{name} must be one of {', '.join(CHOICES[name])}, got {value!r}")
 

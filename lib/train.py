@@ -17,6 +17,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from lib import metrics, models, tasks
 from lib.augmenter import LieAugmenter
 from lib.evaluation import evaluate, validation_loss
+from lib.gradual import Gradual, last_name, twice
 from lib.groups import gaussian_start, random_stream
 from lib.losses import Phase, method_named, objective
 from lib.tasks import Task
@@ -60,11 +61,14 @@ class Learner(nn.Module):
             )  # fmt: skip
         self.to(task.generators.device, task.generators.dtype)
 
-    def forward(self, x: Tensor, y: Tensor, coefficients: Tensor | None, weights: Mapping[str, Tensor | float], phase: Phase):
+    def forward(
+        self, x: Tensor, y: Tensor, coefficients: Tensor | None, weights: Mapping[str, Tensor | float], phase: Phase, *offsets: Tensor
+    ):
         task = self.task
+        model, again = twice(self.model, *offsets) if offsets else (self.model, self.model)
         options = {key: self.run[key] for key in ("target", "similarity") if key in self.run}
         return objective(
-            self.method, weights, self.model, self.augmenter, x, y, coefficients, phase=phase,
+            self.method, weights, model, self.augmenter, x, y, coefficients, phase=phase, again=again,
             loss=task.loss, rho_x=task.rho_x, rho_y=task.rho_y, as_target=task.as_target, **options,
         )  # fmt: skip
 
@@ -105,9 +109,13 @@ def fit(
         theta = theta + noise * torch.randn(theta.shape, generator=random_stream(0, "noise"), dtype=theta.dtype).to(device)
     rates = torch.tensor([[run["lr"]] for run in runs], dtype=theta.dtype, device=device)
     weights = [{name: run[name] for name in template.method.hyperparameters} for run in runs]
+    gradual = None
+    if "gradual" in first:
+        initial = [[weight[name] for weight in weights] for name in (template.method.alpha, template.method.beta)]
+        gradual = Gradual(theta.new_tensor(initial), **first["gradual"])
     batches = [random_stream(run["seed"], "batches", device) for run in runs]
     augmentations = [random_stream(run["seed"], "augment", device) for run in runs]
-    gradients = stack_gradients(template, layout, weights)
+    gradients = stack_gradients(template, layout, weights, gradual)
     adam = Adam(theta, rates)
     best, best_loss = theta.clone(), torch.full((len(runs), 1), torch.inf, dtype=theta.dtype, device=device)
     curves: list[dict[str, list]] = [{} for _ in runs]
@@ -132,6 +140,8 @@ def fit(
                 point = {"step": step, "val_loss": losses[i].item(), **{name: value.item() for name, value in terms[i].items()}}
                 if not all(map(math.isfinite, point.values())):
                     raise NonFiniteLossError(f"step {step} of seed {runs[i]['seed']}: {point}; lower lr or gamma, or look at the data")
+                if gradual is not None:
+                    point |= {name: value[i].item() for name, value in gradual.state().items()}
                 if template.augmenter is not None:
                     point["cosine"] = metrics.basis_cosine(template.augmenter.basis().detach(), task.generators)
                 for name, value in point.items():
@@ -160,29 +170,51 @@ def phase_of(run: Run, step: int) -> Phase:
     return Phase(reach, push)
 
 
-def stack_gradients(template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]]) -> Callable:
-    """(theta, x, y, coefficients, phase), all but the last with one entry a member, to (gradients, one dictionary of terms each)."""
+def stack_gradients(
+    template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]], gradual: Gradual | None = None
+) -> Callable:
+    """(theta, x, y, coefficients, phase), all but the last with one entry a member, to (gradients, one dictionary of terms each).
 
-    def loss_of(vector: Tensor, x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping, phase: Phase) -> tuple[Tensor, dict]:
-        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight, phase))
+    With `gradual` weights in the place of alpha and beta, a call ends with a step of theirs.
+    """
+    balanced, offsets = (template.method.alpha, template.method.beta), ()
+    if gradual is not None:
+        zero = torch.zeros_like(template.model.get_parameter(last_name(template.model)))
+        offsets = (torch.stack([zero, zero]),)
+
+    def loss_of(unknowns: tuple[Tensor, ...], x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping, phase: Phase):
+        vector, *offsets = unknowns
+        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight, phase, *offsets))
 
     gradient = grad_and_value(loss_of, has_aux=True)
 
     def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
         draws = coefficients or [None] * len(weights)
+        live = weights
+        if gradual is not None:
+            live = [{**w, **dict(zip(balanced, pair, strict=True))} for w, pair in zip(weights, gradual.weights.T, strict=True)]
         # a copy of each member's vector, so that its alignment in memory, and with it the rounding, is that of a stack of one
-        parts = [gradient(vector.clone(), *rest, phase) for vector, *rest in zip(theta, x, y, draws, weights, strict=True)]
-        return torch.stack([g for g, _ in parts]), [terms for _, (_, terms) in parts]
+        parts = [gradient((vector.clone(), *offsets), *rest, phase) for vector, *rest in zip(theta, x, y, draws, live, strict=True)]
+        return [torch.stack(g) for g in zip(*(g for g, _ in parts), strict=True)], [terms for _, (_, terms) in parts]
 
     def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
         weight = {name: theta.new_tensor([w[name] for w in weights]) for name in weights[0]}
+        weight |= {} if gradual is None else dict(zip(balanced, gradual.weights, strict=True))
         draws = None if coefficients is None else torch.stack(list(coefficients))
-        dims = (0, 0, 0, None if draws is None else 0, 0 if weight else None, None)
-        g, (_, terms) = vmap(gradient, in_dims=dims)(theta, torch.stack(list(x)), torch.stack(list(y)), draws, weight, phase)
+        dims = ((0, *[None for _ in offsets]), 0, 0, None if draws is None else 0, 0 if weight else None, None)
+        g, (_, terms) = vmap(gradient, in_dims=dims)((theta, *offsets), torch.stack(list(x)), torch.stack(list(y)), draws, weight, phase)
         return g, [{name: term[i] for name, term in terms.items()} for i in range(len(weights))]
 
     looped = template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False)
-    return in_turn if looped else at_once
+
+    def both(*batch):
+        (found, *last), terms = (in_turn if looped else at_once)(*batch)
+        if gradual is not None:
+            losses = torch.stack([torch.stack([term[name] for term in terms]) for name in ("task", "equiv")])
+            gradual.step(losses, last[0].flatten(2).norm(dim=2).T)
+        return found, terms
+
+    return both
 
 
 def unflatten(vector: Tensor, layout: Sequence[tuple[str, torch.Size, int]]) -> dict[str, Tensor]:

@@ -1,0 +1,135 @@
+"""Gradual weights: Algorithm 1 by plain autograd, last-layer gradients from one backward pass, runs in stacks."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lib import tasks
+from lib.gradual import FLOOR, Gradual, last_name, twice
+from lib.plan import ConfigError, labelled_plan
+from lib.train import fit
+
+DTYPES = [torch.float32, torch.float64]
+
+
+def algorithm_1(weights, losses, first_losses, norms, eta, exponent):
+    """One literal step for one member, by autograd; `norms` are those of the unweighted losses' gradients."""
+    weights = weights.clone().requires_grad_()
+    sizes = (weights * norms).abs()  # ||w grad L|| = |w| ||grad L||
+    relative = losses / first_losses
+    target = sizes.mean().detach() * (relative / relative.mean()).detach() ** exponent
+    return weights.detach() - eta * torch.autograd.grad((sizes - target).abs().sum(), weights)[0]
+
+
+def problem(dtype):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).to(dtype)
+        return network, torch.randn(16, 3, dtype=dtype), torch.randn(16, 3, dtype=dtype), torch.randn(16, 2, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("eta", "exponent"), [(0.025, 1.5), (0.3, 0.5)])
+def test_literal_steps_are_algorithm_1_by_autograd(dtype, eta, exponent):
+    """Over a training in which each step's gradient norms and losses are those of a real network."""
+    network, x, gx, y = problem(dtype)
+    gradual = Gradual(torch.tensor([[1.0], [3.0]], dtype=dtype), eta=eta, exponent=exponent, relative=False)
+    weights, first = gradual.weights[:, 0], None
+    for _ in range(20):
+        losses = torch.stack([(network(z) - y).square().mean() for z in (x, gx)])
+        norms = torch.stack([torch.autograd.grad(loss, network[2].weight, retain_graph=True)[0].norm() for loss in losses])
+        first = losses.detach() if first is None else first
+        gradual.step(losses.detach()[:, None], (weights.abs() * norms)[:, None])
+        weights = algorithm_1(weights, losses.detach(), first, norms, eta, exponent)
+        torch.testing.assert_close(gradual.weights[:, 0], weights, rtol=1e-6, atol=1e-6)
+        (weights[0] * losses[0] + weights[1] * losses[1]).backward()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter -= 0.05 * parameter.grad
+                parameter.grad = None
+    assert (weights - torch.tensor([1.0, 3.0], dtype=dtype)).abs().max() > 0.05  # the weights did move
+
+
+def test_relative_steps_are_algorithm_1_on_rescaled_losses():
+    """Units of the losses and the weights at the start drop out: the same path, in parts of the initial weights."""
+    losses = torch.tensor([[2.0, 1.5, 1.4], [3.0, 2.9, 1.0]], dtype=torch.float64)
+    norms = torch.tensor([[5.0, 4.0, 6.0], [7.0, 8.0, 3.0]], dtype=torch.float64)  # of the unweighted losses
+    scaled = torch.ones(2, dtype=torch.float64)
+    for units, initial in ((torch.ones(2, 1), (1.0, 1.0)), (torch.tensor([[100.0], [0.01]]), (1.0, 10.0))):
+        start = torch.tensor(initial, dtype=torch.float64)[:, None]
+        gradual, expected = Gradual(start), scaled
+        for step in range(3):
+            loss, norm = losses[:, step : step + 1], norms[:, step : step + 1]
+            gradual.step(units * loss, gradual.weights * units * norm)
+            expected = algorithm_1(expected, loss[:, 0], losses[:, 0], norm[:, 0] / norms[:, 0], 0.025, 1.5)
+            torch.testing.assert_close(gradual.weights, start * expected[:, None])
+
+
+def test_a_weight_does_not_cross_zero_but_to_the_letter_it_does():
+    start, losses = torch.ones(2, 1), torch.tensor([[1.0], [1.0]])
+    literal, relative = Gradual(start, relative=False), Gradual(start, eta=0.6)
+    literal.step(losses, torch.tensor([[250.0], [1.0]]))
+    assert literal.weights[0] < -5
+    for factor in (1.0, 2.0, 2.0, 2.0):  # of the first gradient's norm
+        relative.step(losses, relative.weights * torch.tensor([[250.0 * factor], [1.0]]))
+    assert relative.weights.min().item() == pytest.approx(FLOOR)
+    assert relative.floored.item() >= 1
+
+
+@pytest.mark.parametrize(("renormalise", "total"), [("initial", 4.0), ("tasks", 2.0)])
+def test_weights_are_brought_back_to_their_sum(renormalise, total):
+    gradual = Gradual(torch.tensor([[1.0], [3.0]]), renormalise=renormalise)
+    for step in range(5):
+        gradual.step(torch.tensor([[1.0], [2.0 + step]]), torch.tensor([[1.0], [1.0 + step]]))
+        assert gradual.weights.sum().item() == pytest.approx(total)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_backward_pass_gives_both_last_layer_gradients(dtype):
+    network, x, gx, y = problem(dtype)
+    offsets = torch.zeros(2, *network[2].weight.shape, dtype=dtype, requires_grad=True)
+    first, second = twice(network, offsets)
+    total = 2.0 * (first(x) - y).square().mean() + 5.0 * (second(gx) - y).square().mean()
+    found, whole = torch.autograd.grad(total, [offsets, network[0].weight])
+    for k, (weight, z) in enumerate(((2.0, x), (5.0, gx))):
+        expected = torch.autograd.grad(weight * (network(z) - y).square().mean(), network[2].weight)[0]
+        torch.testing.assert_close(found[k], expected)
+    plain = 2.0 * (network(x) - y).square().mean() + 5.0 * (network(gx) - y).square().mean()
+    torch.testing.assert_close(whole, torch.autograd.grad(plain, network[0].weight)[0])
+    assert last_name(network) == "2.weight"
+
+
+@pytest.mark.parametrize(("experiment", "label"), [("rotated_mnist", "SEMoLA"), ("two_body", "SEMoLA_2")])
+def test_a_gradual_run_is_the_same_alone_and_in_a_stack(experiment, label):
+    small = {"n_train": 64, "n_eval": 40, "steps": 20, "scenarios": ["in"]}
+    run = {**dict(labelled_plan(experiment, "smoke", **small))[label], "gradual": {"eta": 0.1}}
+    task = tasks.load_tiny(run["task"], scenario="in")
+    stack = [{**run, "seed": seed, "lambda_equiv": 1.0 + seed} for seed in range(3)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    together, alone = fit(task, stack), fit(task, stack[1:2])[0]
+    torch.set_num_threads(threads)
+    assert alone["curves"] == together[1]["curves"]
+    assert alone["curves"]["beta"][-1] != pytest.approx(2.0, abs=1e-3)  # it moved
+    assert together[0]["curves"]["alpha"] != together[2]["curves"]["alpha"]
+    constant = fit(task, [{name: value for name, value in stack[1].items() if name != "gradual"}])[0]
+    assert constant["curves"]["equiv"] != alone["curves"]["equiv"]
+
+
+@pytest.mark.parametrize("options", [{"eta": 0.0}, {"exponent": -1.0}, {"gamma": 1.5}, {"renormalise": "all"}])
+def test_options_that_cannot_be_meant_are_named(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        labelled_plan("rotated_mnist", "smoke", gradual=options)
+
+
+def test_a_network_without_a_weight_matrix_is_refused():
+    with pytest.raises(ValueError, match="no weight matrix"):
+        last_name(nn.LayerNorm(3))
+
+
+def test_a_weight_of_zero_stays_zero():
+    gradual = Gradual(torch.tensor([[1.0], [0.0]]))
+    gradual.step(torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [0.0]]))
+    assert gradual.weights[1].item() == 0.0 and math.isfinite(gradual.weights[0].item())
