@@ -21,6 +21,13 @@ def on_stacks(g: Float[Tensor, "B K n n"], x: Float[Tensor, "B N n"]) -> Float[T
     return torch.einsum("bkij,bmj->bkmi", g, x)
 
 
+def on_bodies(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B N F"]) -> Float[Tensor, "B K N F"]:
+    """The same g on the position and the velocity of each of the N tokens, its last six numbers; a mass before them stays."""
+    scalars, vectors = x[..., :-6], x[..., -6:].unflatten(-1, (2, 3))
+    moved = torch.einsum("bkij,bmvj->bkmvi", g, vectors).flatten(-2)
+    return torch.cat([scalars.unsqueeze(1).expand(*moved.shape[:-1], -1), moved], -1)
+
+
 def on_images(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B K c h w"]:
     """(g x)(p) = x(g p): the 3x3 affine map g moves the sampling grid over [-1, 1]^2; bilinear, zero outside.
 

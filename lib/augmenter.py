@@ -96,6 +96,25 @@ class LieAugmenter(nn.Module):
         return exp_map(coefficients, self.basis(), self.bound)
 
 
+class GroupAugmenter(nn.Module):
+    """Elements of a known group from its sampler, (count, generator, dtype) -> (count, n, n); an element is its own coefficient.
+
+    Source: REMUL sec. 3.1 (one group element a sample and step).
+    """
+
+    def __init__(self, sample: Callable[[int, torch.Generator, torch.dtype], Tensor], dtype: torch.dtype):
+        super().__init__()
+        self.sample, self.dtype = sample, dtype
+
+    def coefficients(self, batch: int, copies: int, generator: torch.Generator) -> Float[Tensor, "B K n n"]:
+        """`copies` group elements a sample, from `generator`."""
+        return self.sample(batch * copies, generator, self.dtype).unflatten(0, (batch, copies))
+
+    def forward(self, coefficients: Float[Tensor, "B K n n"]) -> Float[Tensor, "B K n n"]:
+        """The elements themselves."""
+        return coefficients
+
+
 def averaged_prediction(
     predict: Callable[[Tensor], Tensor],
     augmenter: LieAugmenter,

@@ -33,7 +33,7 @@ def predictors(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> dict[s
     def plain(x: Tensor) -> Tensor:
         return torch.cat([task.output(learner.model(part)) for part in x.split(CHUNK)])
 
-    if learner.augmenter is None:
+    if not learner.averages:
         return {"": plain, "_plain": plain}
     averaged = partial(
         averaged_prediction, plain, learner.augmenter, copies=run["test_copies"],
@@ -47,16 +47,15 @@ def evaluate(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> tuple[di
     """Metrics of a trained learner, by name, and its basis.
 
     Every metric of the prediction stands twice: of the averaged predictor, and of f(x) with the suffix `_plain`. E and E' are taken over
-    each of the task's groups: the first without a name, the others with theirs, E_so2.
+    each of the task's groups: the first without its name, the others with theirs, E_so2.
     """
-    scores = {}
+    scores, first = {}, next(iter(task.groups))
     x_error = task.test[0][: run["error_samples"]]
     for suffix, predict in predictors(learner, task, run).items():
-        if suffix and learner.augmenter is None:
+        if suffix and not learner.averages:
             scores |= {name + suffix: value for name, value in scores.items()}
             break
-        for split in ("val", "test"):
-            x, y = getattr(task, split)
+        for split, (x, y) in {"val": task.val, "test": task.test, **task.further}.items():
             output = torch.cat([predict(part) for part in x.split(CHUNK)])
             scores[f"{split}_{task.metric_name}{suffix}"] = task.metric(output, y).item()
         reported = lambda x, predict=predict: task.reported(predict(x))  # noqa: E731
@@ -67,10 +66,10 @@ def evaluate(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> tuple[di
                 reported, x_error, lambda count, draw=draw, sample=sample: sample(count, draw, task.generators.dtype),
                 run["error_draws"], rho_x=action, rho_y=task.rho_y,
             )  # fmt: skip
-            name = f"_{group}" if group else ""
+            name = "" if group == first else f"_{group}"
             scores |= {f"{prefix}E{name}{suffix}": e, f"{prefix}E_prime{name}{suffix}": e_prime}
 
-    if learner.augmenter is None:
+    if not learner.averages:
         return scores, None
     basis = learner.augmenter.basis()
     return {**scores, **basis_scores(basis, task)}, basis.tolist()

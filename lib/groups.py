@@ -227,19 +227,29 @@ def haar(n: int, size: tuple[int, ...], generator: torch.Generator, dtype=torch.
     return q * flip.unsqueeze(-2)
 
 
-def rotations_within(
-    n: int, max_angle: float, size: tuple[int, ...], generator: torch.Generator, dtype=torch.float32
-) -> Float[Tensor, "*size n n"]:
-    """Rotations in the plane (n = 2) or about a uniform axis (n = 3) by an angle uniform in [-max_angle, max_angle] radians.
+AXES = ("uniform", "euler")
 
-    Source: REMUL sec. 5.1 draws angles in [-10, 10] degrees; the axis rule is Ours, the paper does not state one.
+
+def rotations_between(
+    low: float, high: float, size: tuple[int, ...], generator: torch.Generator, dtype=torch.float32, axes: str = "uniform"
+) -> Float[Tensor, "*size 3 3"]:
+    """Rotations of space by angles of either sign whose size is uniform in [low, high] radians.
+
+    About a "uniform" axis, or about x, then y, then z ("euler"), each by an angle of its own.
+
+    Raises ValueError for another rule. Source: REMUL sec. 5.1, [0, 10] and [90, 180] degrees; the axis rule is Ours, none is stated.
     """
-    if n not in (2, 3):
-        raise ValueError(f"an angle range is defined here for n = 2 and n = 3, got n = {n}: use haar for other dimensions")
-    angles = uniform(size, -max_angle, max_angle, generator, dtype)
-    if n == 2:
-        return rotations(angles)
-    axes = torch.nn.functional.normalize(torch.randn(*size, 3, generator=generator, device=generator.device, dtype=dtype), dim=-1)
+    if axes not in AXES:
+        raise ValueError(f"axes must be one of {', '.join(AXES)}, got {axes!r}")
+    size = (*size, 3) if axes == "euler" else size
+    angles = uniform(size, low, high, generator, dtype)
+    angles = angles * torch.where(uniform(size, 0.0, 1.0, generator, dtype) < 0.5, -1.0, 1.0)
+    if axes == "euler":
+        about = torch.diag_embed(angles)  # one turn about each axis
+    else:
+        directions = torch.randn(*size, 3, generator=generator, device=generator.device, dtype=dtype)
+        about = torch.nn.functional.normalize(directions, dim=-1) * angles[..., None]
     # so(3) lists the planes xy, xz, yz: turning about an axis (a, b, c) is c, -b, a in those planes.
-    planes = torch.stack([axes[..., 2], -axes[..., 1], axes[..., 0]], -1)
-    return matrix_exp(torch.einsum("...c,cij->...ij", planes * angles[..., None], so(3, dtype=dtype).to(angles.device)), 1.5 * max_angle)
+    planes = torch.stack([about[..., 2], -about[..., 1], about[..., 0]], -1)
+    g = matrix_exp(torch.einsum("...c,cij->...ij", planes, so(3, dtype=dtype).to(angles.device)), 1.5 * high)
+    return g[..., 2, :, :] @ g[..., 1, :, :] @ g[..., 0, :, :] if axes == "euler" else g

@@ -89,7 +89,8 @@ def width_term(augmenter, x, gx, similarity, reach):
 class Method:
     """One row: where the basis comes from, alpha and beta (a number, or the name of a hyperparameter), and R's terms."""
 
-    basis: str | None  # None, "fixed" (ground truth or discovered before), "learnable", or "family" (the task's candidates)
+    basis: str | None  # None, "fixed" (ground truth or found before), "learnable", "family" (the task's candidates), or "group": no basis,
+    # but whole group elements from one of the task's samplers; the prediction is then f(x) alone
     alpha: float | str
     beta: float | str
     regularisers: Mapping[str, Callable] = field(default_factory=dict)  # weight's name -> term
@@ -106,6 +107,8 @@ class Method:
 
 METHODS = {
     "standard": Method(basis=None, alpha=1.0, beta=0.0),
+    "augmentation": Method(basis="group", alpha=0.0, beta=1.0),
+    "remul": Method(basis="group", alpha="lambda_task", beta="lambda_equiv"),
     "augmented": Method(basis="fixed", alpha="lambda_task", beta="lambda_equiv"),
     "semola": Method(
         basis="learnable",

@@ -11,16 +11,16 @@ from typing import Any
 import yaml
 
 from lib import gradual, models, tasks
-from lib.groups import STARTS
+from lib.groups import AXES, STARTS
 from lib.liegan import DISCRIMINATORS
 from lib.losses import METHODS
 from lib.records import RESULTS, ROOT, read_record, record_path, state
 
-DATA = ("scenario", "n_train", "n_eval", "timesteps", "scaled")  # what a task is loaded with
+DATA = ("scenario", "n_train", "n_eval", "timesteps", "scaled", "axes")  # what a task is loaded with
 COMMON = (
     "task", *DATA, "model", "model_options", "method", "seed", "steps", "batch_size", "lr", "error_samples", "error_draws",
 )  # fmt: skip
-AUGMENTED = ("cardinality", "gamma", "norm", "copies", "test_copies", "target", "warmup")  # of every method with an augmenter
+AUGMENTED = ("cardinality", "gamma", "norm", "copies", "test_copies", "target", "warmup")  # of every method with a basis
 DISCOVERY = (
     "cardinality",
     "mask",
@@ -33,12 +33,24 @@ DISCOVERY = (
     "lr",
     "lr_discriminator",
 )  # LieGAN
-OPTIONAL = ("timesteps", "scaled", "warmup", "decay", "mask", "basis", "gradual")  # left out of a run where there is none
+OPTIONAL = (
+    "timesteps",
+    "scaled",
+    "warmup",
+    "decay",
+    "mask",
+    "basis",
+    "gradual",
+    "axes",
+    "lr_decay",
+    "clip",
+)  # left out of a run where there is none
 COUNTS = ("n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps")
 CHOICES = {
     "target": ("label", "prediction"),
     "similarity": ("features", "fourier"),
     "draw": ("normal", "integers"),
+    "axes": AXES,
     "start": tuple(STARTS),
 }
 
@@ -136,7 +148,8 @@ def configuration(settings: Mapping[str, Any]) -> Run:
     if method.adversarial:
         names = (*(name for name in COMMON if name not in ("error_samples", "error_draws")), *DISCOVERY)
     else:
-        names = (*COMMON, "basis", *(AUGMENTED if method.basis else ()), *method.hyperparameters)
+        augmenter = {None: (), "group": ("group", "copies", "target")}.get(method.basis, AUGMENTED)
+        names = (*COMMON, "basis", *augmenter, *method.hyperparameters, "lr_decay", "clip")
         names += ("decay",) if method.regularisers else ()
         names += ("gradual",) if isinstance(method.alpha, str) and isinstance(method.beta, str) else ()
         names += ("similarity",) if "lambda_aug" in method.regularisers else ()
@@ -164,10 +177,11 @@ def check(run: Run) -> None:
         if name in COUNTS and not (isinstance(value, int) and value >= 1):
             role = " (K, the augmentations per sample)" if name == "copies" else ""
             raise ConfigError(f"{name}{role} must be a whole number of at least 1, got {value}")
-        if name in ("gamma", "lr", "lr_discriminator", "sigma") and not value > 0:
+        if name in ("gamma", "lr", "lr_discriminator", "sigma", "clip") and not value > 0:
             raise ConfigError(f"{name} must be positive, got {value}")
-        if name in ("warmup", "decay") and not 0 < value <= 1:
-            raise ConfigError(f"{name} must be a share of the steps in (0, 1], or null for none, got {value}")
+        if name in ("warmup", "decay", "lr_decay") and not 0 < value <= 1:
+            what = "of the learning rate" if name == "lr_decay" else "of the steps"
+            raise ConfigError(f"{name} must be a share {what} in (0, 1], or null for none, got {value}")
         if name == "decay" and value <= run.get("warmup", 0.0):
             raise ConfigError(f"decay starts where warmup ends and must be larger than {run['warmup']}, got {value}")
         if name == "gradual":

@@ -14,15 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from lib import metrics, models, tasks
-from lib.augmenter import LieAugmenter
+from lib import metrics, tasks
 from lib.evaluation import evaluate, validation_loss
-from lib.gradual import Gradual, last_name, twice
-from lib.groups import gaussian_start, random_stream
-from lib.losses import Phase, method_named, objective
+from lib.gradual import Gradual, last_name
+from lib.groups import random_stream
+from lib.learner import Learner, Run
+from lib.losses import Phase
 from lib.tasks import Task
-
-Run = Mapping[str, Any]
 
 # What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
 STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse")
@@ -31,46 +29,6 @@ EVALUATIONS = 10  # validation passes a run, evenly spaced; the best one's weigh
 
 class NonFiniteLossError(FloatingPointError):
     """A loss or a parameter became NaN or infinite."""
-
-
-class Learner(nn.Module):
-    """A network and, where the method has one, its augmenter; called, it returns the objective and its terms.
-
-    `known` generators, the ground truth unless others were discovered before, are what a fixed augmenter draws from and an equivariant
-    network is built for.
-    """
-
-    def __init__(self, run: Run, task: Task, known: Tensor | None = None):
-        super().__init__()
-        self.run, self.task, self.method = run, task, method_named(run["method"])
-        known = (task.generators if known is None else known).cpu()
-        shapes = task.train[0].shape[1:], task.outputs
-        self.model = models.build(run["model"], random_stream(run["seed"], "network"), *shapes, known, **run["model_options"])
-        self.augmenter = None
-        if self.method.basis:
-            mask = task.masks[run["mask"]] if "mask" in run else task.mask
-            if self.method.basis == "family" and task.family is None:
-                raise ValueError(f"method {run['method']} chooses among a task's candidate generators, and {task.name} has none")
-            start = {}
-            if "start" in run:
-                start["init"] = gaussian_start(run["start"], run["cardinality"], task.size, random_stream(run["seed"], "basis"))
-            self.augmenter = LieAugmenter(
-                task.size, run["cardinality"], gamma=run["gamma"], draw=self.method.draw, mask=None if mask is None else mask.cpu(),
-                generators={"fixed": known, "family": task.family}.get(self.method.basis),
-                norm=run["norm"] if self.method.normalised else None, **start,
-            )  # fmt: skip
-        self.to(task.generators.device, task.generators.dtype)
-
-    def forward(
-        self, x: Tensor, y: Tensor, coefficients: Tensor | None, weights: Mapping[str, Tensor | float], phase: Phase, *offsets: Tensor
-    ):
-        task = self.task
-        model, again = twice(self.model, *offsets) if offsets else (self.model, self.model)
-        options = {key: self.run[key] for key in ("target", "similarity") if key in self.run}
-        return objective(
-            self.method, weights, model, self.augmenter, x, y, coefficients, phase=phase, again=again,
-            loss=task.loss, rho_x=task.rho_x, rho_y=task.rho_y, as_target=task.as_target, **options,
-        )  # fmt: skip
 
 
 def fit(
@@ -131,7 +89,9 @@ def fit(
         if template.augmenter is not None:
             coefficients = [phase.reach * template.augmenter.coefficients(size, first["copies"], generator) for generator in augmentations]
         gradient, terms = gradients(theta, [x_train[i] for i in chosen], [y_train[i] for i in chosen], coefficients, phase)
-        theta = adam.step(theta, gradient)
+        if "clip" in first:
+            gradient = gradient * (first["clip"] / gradient.norm(dim=1, keepdim=True)).clamp(max=1.0)
+        theta = adam.step(theta, gradient, decayed(first, step))
         if step in checks:
             losses = []
             for i, curve in enumerate(curves):
@@ -142,7 +102,7 @@ def fit(
                     raise NonFiniteLossError(f"step {step} of seed {runs[i]['seed']}: {point}; lower lr or gamma, or look at the data")
                 if gradual is not None:
                     point |= {name: value[i].item() for name, value in gradual.state().items()}
-                if template.augmenter is not None:
+                if template.averages:
                     point["cosine"] = metrics.basis_cosine(template.augmenter.basis().detach(), task.generators)
                 for name, value in point.items():
                     curve.setdefault(name, []).append(value)
@@ -168,6 +128,14 @@ def phase_of(run: Run, step: int) -> Phase:
     if "decay" in run:
         push = min(1.0, max(0.0, run["decay"] - step / run["steps"]) / (run["decay"] - run.get("warmup", 0.0)))
     return Phase(reach, push)
+
+
+STAIRS = 50  # of the learning rate
+
+
+def decayed(run: Run, step: int) -> float:
+    """The learning rate's factor: from 1 towards `lr_decay` in 50 equal stairs. Source: GATr's code, which REMUL follows on N-body."""
+    return run.get("lr_decay", 1.0) ** (STAIRS * (step - 1) // run["steps"] / STAIRS)
 
 
 def stack_gradients(
@@ -230,13 +198,13 @@ class Adam:
         self.rates, self.betas, self.eps, self.steps = rates, betas, eps, 0
         self.mean, self.square = torch.zeros_like(theta), torch.zeros_like(theta)
 
-    def step(self, theta: Tensor, gradient: Tensor) -> Tensor:
+    def step(self, theta: Tensor, gradient: Tensor, factor: float = 1.0) -> Tensor:
         self.steps += 1
         b1, b2 = self.betas
         self.mean = self.mean * b1 + gradient * (1 - b1)
         self.square = self.square * b2 + gradient * gradient * (1 - b2)
         size = (self.square / (1 - b2**self.steps)).sqrt() + self.eps
-        return theta - self.rates * (self.mean / (1 - b1**self.steps)) / size
+        return theta - factor * self.rates * (self.mean / (1 - b1**self.steps)) / size
 
 
 def canary(run: Run) -> dict[str, Any]:
@@ -248,7 +216,7 @@ def canary(run: Run) -> dict[str, Any]:
     """
     small = {"seed": 0, "steps": 3, "batch_size": 4, "error_samples": 2, "error_draws": 2, "test_copies": 2}
     small |= {"copies": min(run.get("copies", 1), 3), "gamma": min(run.get("gamma", 0.3), 0.3), "lr": 1e-5}
-    options = {name: run[name] for name in ("scenario", "timesteps", "scaled") if name in run}
+    options = {name: run[name] for name in ("scenario", "timesteps", "scaled", "axes") if name in run}
     task = tasks.load_tiny(run["task"], **options).to("cpu", torch.float64)
     # a basis that was discovered before is replaced by one that is not the ground truth
     known = 1.1 * task.generators.roll(1, -1) if "basis" in run else None

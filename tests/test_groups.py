@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lib.groups import MAX_SQUARINGS, RADIUS, bracket, exp_map, haar, matrix_exp, rotations, rotations_within, se, so, taylor_degree
+from lib.groups import MAX_SQUARINGS, RADIUS, bracket, exp_map, haar, matrix_exp, rotations, rotations_between, se, so, taylor_degree
 
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-13}
 
@@ -120,14 +120,23 @@ def test_haar_elements_are_rotations_and_uniform(n, generator):
     assert abs((trace**2).mean().item() - (2 if n == 2 else 1)) < 0.06
 
 
-@pytest.mark.parametrize("n", [2, 3])
-def test_rotations_within_stay_within(n, generator):
-    g = rotations_within(n, 0.3, (500,), generator, torch.float64)
-    torch.testing.assert_close(g @ g.mT, torch.eye(n, dtype=torch.float64).expand_as(g), atol=1e-12, rtol=0)
-    trace = torch.diagonal(g, dim1=1, dim2=2).sum(1)
-    angle = ((trace / 2) if n == 2 else ((trace - 1) / 2)).clamp(-1, 1).acos()
-    assert angle.max() <= 0.3 + 1e-9
-    assert angle.max() > 0.25
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.3), (2.0, 3.0)])
+def test_rotations_between_are_by_those_angles(low, high, generator):
+    g = rotations_between(low, high, (500,), generator, torch.float64)
+    torch.testing.assert_close(g @ g.mT, torch.eye(3, dtype=torch.float64).expand_as(g), atol=1e-12, rtol=0)
+    angle = ((torch.diagonal(g, dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1).acos()
+    assert low - 1e-9 <= angle.min() < low + 0.1 * (high - low)
+    assert high - 0.1 * (high - low) < angle.max() <= high + 1e-9
+    axis = torch.stack([g[:, 2, 1] - g[:, 1, 2], g[:, 0, 2] - g[:, 2, 0], g[:, 1, 0] - g[:, 0, 1]], 1)  # of either sign
+    assert (torch.nn.functional.normalize(axis, dim=1).mean(0).abs() < 0.1).all()
+
+
+def test_euler_rotations_turn_about_x_then_y_then_z(generator):
+    """Entries of Rz Ry Rx, read back as angles of the range, and of either sign."""
+    g = rotations_between(0.1, 0.3, (500,), generator, torch.float64, axes="euler")
+    read = torch.stack([torch.atan2(g[:, 2, 1], g[:, 2, 2]), -g[:, 2, 0].asin(), torch.atan2(g[:, 1, 0], g[:, 0, 0])])
+    assert ((read.abs() >= 0.1 - 1e-9) & (read.abs() <= 0.3 + 1e-9)).all()
+    assert ((read > 0).double().mean(1) - 0.5).abs().max() < 0.1
 
 
 def test_brackets_of_so3_cycle():
@@ -141,7 +150,7 @@ def test_brackets_of_so3_cycle():
     [
         (lambda: exp_map(torch.zeros(5, 2), so(2)), "1 generators need as many coefficients"),
         (lambda: so(1), "so\\(n\\) needs n >= 2"),
-        (lambda: rotations_within(4, 0.1, (1,), torch.Generator()), "use haar"),
+        (lambda: rotations_between(0.0, 0.1, (1,), torch.Generator(), axes="xyz"), "uniform, euler, got 'xyz'"),
     ],
 )
 def test_bad_input_is_named(call, message):

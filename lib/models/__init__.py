@@ -12,6 +12,9 @@ MODELS = {
     "gcnn": ("lib.models.gcnn", "GCNN"),
     "mlp": ("lib.models.mlp", "MLP"),
     "emlp": ("lib.models.emlp", "EMLP"),
+    "transformer": ("lib.models.transformer", "Transformer"),
+    "se3_transformer": ("lib.models.se3_transformer", "SE3Transformer"),
+    "gatr": ("lib.models.gatr", "GATr"),
 }
 
 

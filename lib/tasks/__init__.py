@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lib.actions import Action
 
-TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation", "planted_symmetry")
+TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation", "planted_symmetry", "nbody")
 
 
 def unchanged(prediction: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ class Task:
 
     Attributes
     ----------
-    train, val, test : pairs (x, y), whole, on one device.
+    train, val, test : pairs (x, y), whole, on one device; `further` : test sets of another distribution, by name.
     outputs : shape of the prediction for one sample.
     loss : l on a batch of raw predictions and targets; `as_target` makes a prediction a target of it.
     output : what predictions are averaged as (softmax for classifiers).
@@ -34,7 +34,7 @@ class Task:
     size : n, the size of the group's matrices.
     mask, masks : the entries of a generator that may be used, and others by name.
     generators : ground-truth basis, (C, n, n); `family`: Augerino's candidates, where it has some.
-    groups : by name, (count, generator, dtype) -> elements (count, n, n) for E; the first is the ground truth's, with an empty name.
+    groups : by name, (count, generator, dtype) -> elements (count, n, n), for E and for fixed groups; the ground truth's first.
     points, blocks : what the action score is taken over, (N, n), and the coordinates of each physical quantity.
     law : x -> y without noise, where it is known and the ground truth is a symmetry of it.
     interpolates : whether rho_x loses something on the way, so that E has a floor.
@@ -60,6 +60,7 @@ class Task:
     blocks: Mapping[str, list[int]] | None = None
     mask: Tensor | None = None
     masks: Mapping[str, Tensor] = field(default_factory=dict)
+    further: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     family: Tensor | None = None
     law: Callable[[Tensor], Tensor] | None = None
     interpolates: bool = False
@@ -83,7 +84,8 @@ class Task:
             return t.to(device, dtype if dtype is not None and t.is_floating_point() else t.dtype)
 
         pairs = {name: tuple(move(t) for t in getattr(self, name)) for name in ("train", "val", "test")}
-        return replace(self, **pairs, generators=move(self.generators), points=move(self.points))
+        further = {name: tuple(move(t) for t in pair) for name, pair in self.further.items()}
+        return replace(self, **pairs, further=further, generators=move(self.generators), points=move(self.points))
 
 
 def load(name: str, **options) -> Task:

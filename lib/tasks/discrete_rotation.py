@@ -36,7 +36,7 @@ def load(scenario: str = "in", n_train: int = 16_000, n_eval: int = 2_000) -> Ta
         n_eval,
         seed=SEED,
         name="discrete_rotation",
-        groups={"": sevenths, "so2": turns},
+        groups={"c7": sevenths, "so2": turns},
     )
 
 

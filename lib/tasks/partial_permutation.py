@@ -35,7 +35,7 @@ def load(scenario: str = "in", n_train: int = 16_000, n_eval: int = 2_000) -> Ta
     """Regression of `law` on x ~ N(0, 1_5). Source: SEMoLA A.6; the distribution and the sizes are Ours."""
     if scenario not in SCENARIOS:
         raise ValueError(f"unknown scenario {scenario!r}: choose one of {', '.join(SCENARIOS)}")
-    return gaussian_regression(law, generator(), n_train, n_eval, seed=SEED, name="partial_permutation", groups={"": turns}, law=law)
+    return gaussian_regression(law, generator(), n_train, n_eval, seed=SEED, name="partial_permutation", groups={"so2": turns}, law=law)
 
 
 def load_tiny(scenario: str = "in") -> Task:

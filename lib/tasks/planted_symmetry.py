@@ -44,7 +44,7 @@ def load(scenario: str, n_train: int = 16_000, n_eval: int = 2_000) -> Task:
         n_eval,
         seed=SEED,
         name="planted_symmetry",
-        groups={"": all_rotations if whole else turns},
+        groups={"so3": all_rotations} if whole else {"so2": turns},
         law=functools.partial(law, scenario=scenario),
     )
 

@@ -78,7 +78,7 @@ def load(scenario: str, n_train: int = 7000, n_eval: int = 7000, timesteps: int 
         size=8,
         generators=torch.block_diag(*[so(2)[0]] * 4).unsqueeze(0),
         masks=masks(),
-        groups={"": turns},
+        groups={"so2": turns},
         points=train[0][:2000, -1],
         blocks={"positions": POSITIONS, "momenta": MOMENTA},
         law=lambda x: flow(x[:, -1] * raw.to(x), timesteps) / raw.to(x),

@@ -1,0 +1,93 @@
+"""What is trained: a network, and the augmenter where the method has one, under one objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib import models
+from lib.augmenter import GroupAugmenter, LieAugmenter
+from lib.gradual import twice
+from lib.groups import gaussian_start, random_stream
+from lib.losses import Method, Phase, method_named, objective
+from lib.tasks import Task
+
+Run = Mapping[str, Any]
+
+
+class Learner(nn.Module):
+    """A network and, where the method has one, its augmenter; called, it returns the objective and its terms.
+
+    `known` generators, the ground truth unless others were discovered before, are what a fixed augmenter draws from and an equivariant
+    network is built for. A network with a regulariser of its own (`with_penalty`) adds it to the objective.
+
+    Raises ValueError for a method that the task or the network does not fit.
+    """
+
+    def __init__(self, run: Run, task: Task, known: Tensor | None = None):
+        super().__init__()
+        self.run, self.task, self.method = run, task, method_named(run["method"])
+        known = (task.generators if known is None else known).cpu()
+        shapes = task.train[0].shape[1:], task.outputs
+        self.model = models.build(run["model"], random_stream(run["seed"], "network"), *shapes, known, **run["model_options"])
+        if "gradual" in run and hasattr(self.model, "with_penalty"):
+            raise ValueError(f"gradual weights balance two terms, and {run['model']} brings a third: keep its weights constant")
+        self.augmenter = augmenter_of(self.method, run, task, known)
+        self.to(task.generators.device, task.generators.dtype)
+
+    @property
+    def averages(self) -> bool:
+        """Whether predictions are averaged over the augmenter: a basis has inverses to average with, and is what the method found."""
+        return isinstance(self.augmenter, LieAugmenter)
+
+    def forward(
+        self, x: Tensor, y: Tensor, coefficients: Tensor | None, weights: Mapping[str, Tensor | float], phase: Phase, *offsets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        task, penalties = self.task, []
+        model, again = twice(self.model, *offsets) if offsets else (collecting(self.model, penalties), None)
+        options = {key: self.run[key] for key in ("target", "similarity") if key in self.run}
+        total, terms = objective(
+            self.method, weights, model, self.augmenter, x, y, coefficients, phase=phase, again=again,
+            loss=task.loss, rho_x=task.rho_x, rho_y=task.rho_y, as_target=task.as_target, **options,
+        )  # fmt: skip
+        if penalties:
+            terms["penalty"] = torch.stack(penalties).sum()
+            total = total + terms["penalty"]
+        return total, terms
+
+
+def collecting(model: nn.Module, penalties: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    """The model, its penalty of every call, if it has any, left in `penalties`."""
+    if not hasattr(model, "with_penalty"):
+        return model
+
+    def call(x: Tensor) -> Tensor:
+        prediction, penalty = model.with_penalty(x)
+        penalties.append(penalty)
+        return prediction
+
+    return call
+
+
+def augmenter_of(method: Method, run: Run, task: Task, known: Tensor) -> nn.Module | None:
+    """Who draws g, or None for a method without augmentations."""
+    if method.basis is None:
+        return None
+    if method.basis == "group":
+        if run["group"] not in task.groups:
+            raise ValueError(f"task {task.name} has the groups {', '.join(task.groups)}, not {run['group']!r}")
+        return GroupAugmenter(task.groups[run["group"]], task.generators.dtype)
+    if method.basis == "family" and task.family is None:
+        raise ValueError(f"method {run['method']} chooses among a task's candidate generators, and {task.name} has none")
+    mask = task.masks[run["mask"]] if "mask" in run else task.mask
+    start = {}
+    if "start" in run:
+        start["init"] = gaussian_start(run["start"], run["cardinality"], task.size, random_stream(run["seed"], "basis"))
+    return LieAugmenter(
+        task.size, run["cardinality"], gamma=run["gamma"], draw=method.draw, mask=None if mask is None else mask.cpu(),
+        generators={"fixed": known, "family": task.family}.get(method.basis),
+        norm=run["norm"] if method.normalised else None, **start,
+    )  # fmt: skip

@@ -1,0 +1,195 @@
+"""SE(3)-Transformer: attention between tokens whose keys and values come through rotation-equivariant kernels.
+
+Features of degree k are (B, N, C, 2k + 1). A kernel from degree k to degree m is sum_J R_J(|d|, w) Q_J Y_J(d / |d|): learned radial
+functions R, Clebsch-Gordan intertwiners Q from e3nn, spherical harmonics Y of the direction between two tokens.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from e3nn.o3 import wigner_3j
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
+
+Features = Mapping[int, Float[Tensor, "B N C m"]]  # by degree
+
+
+class KernelBasis(nn.Module):
+    """Q_J Y_J(d) for all pairs of degrees below `degrees`: once a forward pass, for every layer."""
+
+    def __init__(self, degrees: int):
+        super().__init__()
+        self.degrees = degrees
+        # float64, so that a network in float64 is equivariant to its rounding
+        for k in range(2 * degrees - 1):
+            if k:
+                self.register_buffer(f"raise_{k}", wigner_3j(k - 1, 1, k, dtype=torch.float64))
+        for m, k in itertools.product(range(degrees), repeat=2):
+            for j in range(abs(m - k), m + k + 1):
+                self.register_buffer(f"q_{m}_{k}_{j}", wigner_3j(m, k, j, dtype=torch.float64))
+
+    def forward(self, unit: Float[Tensor, "*edges 3"]) -> dict[int, Float[Tensor, "*edges m rows"]]:
+        """By input degree k: the matrices (transposed) to every output degree m, for every J, side by side."""
+        y = [torch.full_like(unit[..., :1], math.sqrt(0.25 / math.pi))]
+        for k in range(1, 2 * self.degrees - 1):  # each from the one before and the direction itself, at its integral norm
+            raised = torch.einsum("...a,...b,abc->...c", y[-1], unit, getattr(self, f"raise_{k}").to(unit))
+            y.append(raised * (math.sqrt((2 * k + 1) / (4 * math.pi)) / raised.norm(dim=-1, keepdim=True)))
+        pairs = {k: [(m, j) for m in range(self.degrees) for j in range(abs(m - k), m + k + 1)] for k in range(self.degrees)}
+        q = {(m, k, j): getattr(self, f"q_{m}_{k}_{j}").to(unit) for k in pairs for m, j in pairs[k]}
+        return {k: torch.cat([torch.einsum("mlj,...j->...lm", q[m, k, j], y[j]) for m, j in pairs[k]], -1) for k in pairs}
+
+
+def rows_of(m: int, k: int) -> slice:
+    """Where a basis from degree k keeps its matrices to degree m."""
+    counts = [paths(i, k) * (2 * i + 1) for i in range(m + 1)]
+    return slice(sum(counts[:-1]), sum(counts))
+
+
+def paths(m: int, k: int) -> int:
+    """The number of J between |m - k| and m + k: independent kernels for a pair of channels."""
+    return 2 * min(m, k) + 1
+
+
+class Kernels(nn.Module):
+    """Messages of degrees `outs`, `c_out` channels each, from features of degrees `ins`, `c_in` channels each.
+
+    The radial functions of a pair of degrees are a network of two hidden layers of 32; those of all pairs run as one batched product.
+    """
+
+    HIDDEN = 32
+
+    def __init__(self, ins: Sequence[int], c_in: int, outs: Sequence[int], c_out: int, edge_features: int = 2):
+        super().__init__()
+        self.pairs = sorted(itertools.product(outs, ins), key=lambda pair: paths(*pair))  # of as many paths, together
+        self.c_in, self.c_out, count, h = c_in, c_out, len(self.pairs), self.HIDDEN
+        self.first, self.first_bias = stacked_linear(count, edge_features, h)
+        self.second, self.second_bias = stacked_linear(count, h, h)
+        self.norms = nn.ParameterList(torch.cat([torch.ones(1, count, 1, h), torch.zeros(1, count, 1, h)]) for _ in range(2))
+        self.last, self.last_bias = nn.ParameterList(), nn.ParameterList()
+        for number, group in itertools.groupby(self.pairs, key=lambda pair: paths(*pair)):
+            weight, bias = stacked_linear(len(list(group)), h, c_out * c_in * number)
+            self.last.append(weight)
+            self.last_bias.append(bias)
+
+    def forward(
+        self, moved: Mapping[int, Float[Tensor, "E c_in rows"]], edges: Float[Tensor, "E f"]
+    ) -> dict[int, Float[Tensor, "E c_out m"]]:
+        """From the source features behind the basis, and each edge's weight and length."""
+        x = edges.expand(len(self.pairs), -1, -1)
+        for weight, bias, (scale, shift) in zip((self.first, self.second), (self.first_bias, self.second_bias), self.norms, strict=True):
+            x = (layer_norm(torch.baddbmm(bias, x, weight), (self.HIDDEN,)) * scale + shift).relu()
+        radial, start = {}, 0
+        for weight, bias in zip(self.last, self.last_bias, strict=True):
+            functions = torch.baddbmm(bias, x[start : start + len(weight)], weight).unflatten(-1, (self.c_out, -1))
+            radial |= dict(zip(self.pairs[start : start + len(weight)], functions, strict=True))
+            start += len(weight)
+        messages = {}
+        for m in sorted({m for m, _ in self.pairs}):
+            ins = sorted(k for out, k in self.pairs if out == m)
+            matrices = torch.cat([moved[k][..., rows_of(m, k)].reshape(len(edges), -1, 2 * m + 1) for k in ins], 1)
+            messages[m] = torch.bmm(torch.cat([radial[m, k] for k in ins], -1), matrices)
+        return messages
+
+
+def stacked_linear(count: int, inputs: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """Weights (count, inputs, outputs), Kaiming-uniform, and zero biases of `count` linear layers."""
+    bound = math.sqrt(6.0 / inputs)
+    return nn.Parameter(torch.empty(count, inputs, outputs).uniform_(-bound, bound)), nn.Parameter(torch.zeros(count, 1, outputs))
+
+
+class Attention(nn.Module):
+    """Messages from the other tokens, weighted by the product of keys and a query, beside the token's own features."""
+
+    def __init__(self, ins: Sequence[int], c_in: int, outs: Sequence[int], c_out: int):
+        super().__init__()
+        shared = [m for m in outs if m in ins]
+        self.values, self.keys = Kernels(ins, c_in, outs, c_out), Kernels(ins, c_in, shared, c_out)
+        self.queries = nn.ParameterDict({str(m): mixing(c_in, c_out) for m in shared})
+        self.dims = sum(c_out * (2 * m + 1) for m in shared)
+
+    def forward(self, f: Features, basis: Mapping[int, Tensor], edges: Tensor, offsets: Tensor, others: Tensor) -> Features:
+        """others: (N, N - 1), whom each token hears; offsets: (B, N, N - 1, 3), from them to it."""
+        sources = {k: x[:, others] for k, x in f.items()}
+        if 1 in f and f[1].shape[2] > 1:  # the first vector also says where it comes from
+            sources[1] = torch.cat([sources[1][..., :1, :] + offsets.unsqueeze(-2), sources[1][..., 1:, :]], -2)
+        shape = offsets.shape[:3]
+        moved = {k: torch.bmm(x.flatten(0, 2), basis[k].flatten(0, 2)) for k, x in sources.items()}
+        values, keys = self.values(moved, edges), self.keys(moved, edges)
+        query = torch.cat([torch.einsum("bncm,cd->bndm", f[m], self.queries[str(m)]).flatten(2) for m in keys], -1)
+        key = torch.cat([k.flatten(1) for k in keys.values()], -1).unflatten(0, shape)
+        share = ((key @ query.unsqueeze(-1)).squeeze(-1) / math.sqrt(self.dims)).softmax(-1)
+        heard = {m: torch.einsum("bno,bnocm->bncm", share, v.unflatten(0, shape)) for m, v in values.items()}
+        return {m: torch.cat([x, f[m]], 2) if m in f else x for m, x in heard.items()}
+
+
+def mixing(c_in: int, c_out: int) -> nn.Parameter:
+    """A linear map of channels, the same for every component."""
+    return nn.Parameter(torch.randn(c_in, c_out) / math.sqrt(c_in))
+
+
+def norm_bias(x: Float[Tensor, "B N C m"], bias: Float[Tensor, " C"]) -> Float[Tensor, "B N C m"]:
+    """ReLU(|x| + bias) x / |x|, a nonlinearity of the length alone."""
+    size = x.square().sum(-1, keepdim=True).clamp(min=1e-24).sqrt()
+    return (size + bias.unsqueeze(-1)).relu() * (x / size)
+
+
+class SE3Transformer(nn.Module):
+    """Tokens of (mass,) position and velocity to the positions of all tokens; 293,920 parameters.
+
+    The velocity is the one input feature; the output is a displacement. An edge knows its length and the product of the masses (1 without
+    masses).
+
+    Parameters
+    ----------
+    layers, channels, degrees, division : attention layers, channels of each degree, number of degrees, channels over those of a head.
+
+    Raises ValueError for inputs that are not 6 or 7 numbers a token.
+
+    Source: Fuchs et al. 2020 as configured for GATr's N-body baseline; REMUL B.1.
+    """
+
+    def __init__(
+        self,
+        inputs: torch.Size,
+        outputs: torch.Size,
+        generators: Tensor | None = None,
+        *,
+        layers: int = 4,
+        channels: int = 8,
+        degrees: int = 4,
+        division: int = 4,
+    ):
+        super().__init__()
+        if inputs[-1] not in (6, 7):
+            raise ValueError(f"SE3Transformer reads (mass,) position and velocity, 6 or 7 numbers a token, got {inputs[-1]}")
+        every, c = range(degrees), channels // division
+        self.basis = KernelBasis(degrees)
+        self.attentions = nn.ModuleList(Attention([1] if i == 0 else every, 1 if i == 0 else channels, every, c) for i in range(layers))
+        skipped = [{m: c + (int(m == 1) if i == 0 else channels) for m in every} for i in range(layers)]
+        self.mixes = nn.ModuleList(nn.ParameterDict({str(m): mixing(n, channels) for m, n in widths.items()}) for widths in skipped)
+        self.biases = nn.ParameterList(torch.randn(degrees, channels) for _ in range(layers))
+        self.last, last = Attention(every, channels, [1], 2), channels + 2
+        self.select = nn.Sequential(nn.LayerNorm(last**2), nn.LeakyReLU(), nn.Linear(last**2, 2 * last))
+
+    def forward(self, tokens: Float[Tensor, "B N F"]) -> Float[Tensor, "B N 3"]:
+        mass, position, velocity = tokens[..., :-6], tokens[..., -6:-3], tokens[..., -3:]
+        n = tokens.shape[1]
+        others = torch.tensor([[j for j in range(n) if j != i] for i in range(n)], device=tokens.device)
+        offsets = position.unsqueeze(2) - position[:, others]
+        length = offsets.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        weight = mass.unsqueeze(2) * mass[:, others] if mass.shape[-1] else torch.ones_like(length)
+        edges, basis = torch.cat([weight, length], -1).flatten(0, 2), self.basis(offsets / length)
+
+        f: Features = {1: velocity.unsqueeze(2)}
+        for attention, mix, bias in zip(self.attentions, self.mixes, self.biases, strict=True):
+            f = attention(f, basis, edges, offsets, others)
+            f = {m: norm_bias(torch.einsum("bncm,cd->bndm", x, mix[str(m)]), bias[m]) for m, x in f.items()}
+        vectors = self.last(f, basis, edges, offsets, others)[1]
+        gram = (vectors @ vectors.mT).flatten(2)
+        share = self.select(gram).unflatten(-1, (2, -1)).softmax(-1)
+        return position + (share @ vectors)[..., 0, :]
