@@ -163,6 +163,37 @@ def augmented_orbits(numbers: pd.DataFrame) -> Figure:
     return figure
 
 
+# ------------------------------------------------------------------------------------------ the loss around the weights
+
+
+def heights(frame: pd.DataFrame) -> pd.DataFrame:
+    """The first seed's loss surface of every model, and how rugged it is."""
+    rows = []
+    for run in frame[frame.seed == frame.seed.min()].itertuples():
+        steps, grid = np.linspace(-1, 1, len(run.surface)), np.array(run.surface)
+        note = {"minima": run.minima, "roughness": run.roughness}
+        rows += [{"model": run.model, "a": steps[i], "b": steps[j], "loss": loss, **note} for (i, j), loss in np.ndenumerate(grid)]
+    return pd.DataFrame(rows)
+
+
+@drawing(heights)
+def surfaces(numbers: pd.DataFrame) -> Figure:
+    """Each model's loss, on a logarithmic scale of its own, as a surface over the two directions."""
+    models = numbers.model.unique()
+    figure, axes = plt.subplots(1, len(models), figsize=(3.4 * len(models), 3.6), subplot_kw={"projection": "3d"}, squeeze=False)
+    for ax, model in zip(axes[0], models, strict=True):
+        part = numbers[numbers.model == model]
+        z = np.log10(part.pivot(index="a", columns="b", values="loss"))
+        a, b = np.meshgrid(z.index, z.columns, indexing="ij")
+        ax.plot_surface(a, b, z.to_numpy(), cmap="viridis", linewidth=0, rstride=1, cstride=1)
+        ax.set_title(f"{model}\nminima {part.minima.iloc[0]:.0f}, roughness {part.roughness.iloc[0]:.3f}")
+        ax.set(xlabel="direction 1", ylabel="direction 2")
+        ax.set_zlabel("log₁₀ loss", labelpad=1)
+        ax.tick_params(labelsize=6, pad=-1)
+    figure.subplots_adjust(left=0.02, right=0.95, wspace=0.12)
+    return figure
+
+
 # --------------------------------------------------------------------------------------------- the method as a diagram
 
 

@@ -22,30 +22,15 @@ COMMON = (
 )  # fmt: skip
 AUGMENTED = ("cardinality", "gamma", "norm", "copies", "test_copies", "target", "warmup")  # of every method with a basis
 DISCOVERY = (
-    "cardinality",
-    "mask",
-    "sigma",
-    "draw",
-    "lambda_aug",
-    "lambda_ortho",
-    "similarity",
-    "start",
-    "lr",
-    "lr_discriminator",
-)  # LieGAN
-OPTIONAL = (
-    "timesteps",
-    "scaled",
-    "warmup",
-    "decay",
-    "mask",
-    "basis",
-    "gradual",
-    "axes",
-    "lr_decay",
-    "clip",
-)  # left out of a run where there is none
-COUNTS = ("n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps")
+    "cardinality", "mask", "sigma", "draw", "lambda_aug", "lambda_ortho", "similarity", "start", "lr", "lr_discriminator",
+)  # fmt: skip
+OPTIONAL = (  # left out of a run where there is none
+    "timesteps", "scaled", "axes", "warmup", "decay", "mask", "basis", "gradual", "lr_decay", "clip", "surface",
+)  # fmt: skip
+COUNTS = (
+    "n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps",
+    "surface",
+)  # fmt: skip
 CHOICES = {
     "target": ("label", "prediction"),
     "similarity": ("features", "fourier"),
@@ -149,7 +134,7 @@ def configuration(settings: Mapping[str, Any]) -> Run:
         names = (*(name for name in COMMON if name not in ("error_samples", "error_draws")), *DISCOVERY)
     else:
         augmenter = {None: (), "group": ("group", "copies", "target")}.get(method.basis, AUGMENTED)
-        names = (*COMMON, "basis", *augmenter, *method.hyperparameters, "lr_decay", "clip")
+        names = (*COMMON, "basis", *augmenter, *method.hyperparameters, "lr_decay", "clip", "surface")
         names += ("decay",) if method.regularisers else ()
         names += ("gradual",) if isinstance(method.alpha, str) and isinstance(method.beta, str) else ()
         names += ("similarity",) if "lambda_aug" in method.regularisers else ()

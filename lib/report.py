@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from lib import ablations, figures
+from lib import ablations, dial, figures
 from lib.losses import METHODS
 from lib.plan import ConfigError, best_profile, labelled_plan, parameters
 from lib.probe import probes
@@ -87,6 +87,7 @@ TABLES = {
     "semola_tab19": Table("partial_permutation", {"MSE": ("test_mse", "1"), "E": ("E", "1")}),
     "semola_tab20": Table("partial_permutation", {**TIMES, "E'": ("E_prime", "1")}),
 }
+ERRORS = {"test_mse": "MSE in", "out_mse": "MSE out"}
 ABLATED = ("lambda_task", "lambda_equiv", "lambda_aug", "lambda_sparse", "copies")
 FIGURES = {
     "semola_fig1": Drawing("rotated_mnist", figures.method_diagram),
@@ -103,12 +104,15 @@ FIGURES = {
     "semola_fig13": Drawing("rotated_mnist_ablations", ablations.against(ABLATED, ("cosine",)), ("SEMoLA",)),
     "semola_fig14": Drawing("rotated_mnist_ablations", ablations.elements, ("SEMoLA",)),
     "planted_symmetry": Drawing("planted_symmetry", ablations.ratios),
+    "remul_fig1": Drawing("loss_surface", figures.surfaces),
+    "remul_fig2": Drawing("nbody", dial.against_beta({**ERRORS, "E": "E over all rotations"})),
+    "remul_fig6": Drawing("nbody", dial.against_beta({"E_prime": "E' over all rotations"})),
     "sensitivity": Drawing("rotated_mnist_ablations", ablations.against(("gamma", "copies"), ("test_accuracy", "cosine")), ("SEMoLA",)),
 }
 
 
 def results_of(experiment: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> pd.DataFrame:
-    """One row a run: label, scenario, seed, every metric, basis, profile, data and state; times from the probes.
+    """One row a run: label, scenario, seed, every metric, basis, curves, profile, data and state; times from the probes.
 
     `changes` replace settings of params.yaml, as in `lib.plan.plan`; the profile is then named with them.
     """
@@ -126,7 +130,14 @@ def results_of(experiment: str, profile: str = "best", results: Path = RESULTS, 
             if f"predict_s{suffix}" in timing:
                 times[f"test_s{suffix}"] = timing[f"predict_s{suffix}"]["median"] * run["n_eval"]
         meta = {"model": label, "scenario": run["scenario"], "seed": run["seed"]}
-        found = {"basis": record["basis"], "profile": profile, "data": record["data"], "state": record["state"]}
+        found = {
+            "basis": record["basis"],
+            "curves": record["curves"],
+            "surface": record.get("surface"),
+            "profile": profile,
+            "data": record["data"],
+            "state": record["state"],
+        }
         rows.append({**meta, **found, **record["metrics"], **times, "timing": timing["state"], "run": run})
     order = {row["label"]: i for i, row in enumerate(parameters(experiment)["rows"])}
     return pd.DataFrame(rows).sort_values("model", key=lambda labels: labels.map(order), kind="stable", ignore_index=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from lib.gradual import Gradual, last_name
 from lib.groups import random_stream
 from lib.learner import Learner, Run
 from lib.losses import Phase
+from lib.surface import loss_surface, ruggedness
 from lib.tasks import Task
 
 # What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
@@ -44,6 +46,8 @@ def fit(
     progress : called with the number of optimiser steps just done, summed over the stack.
     known : generators (C, n, n) found before, in place of the task's ground truth, for fixed augmenters and equivariant networks.
     noise : standard deviation of what is added to the start of every parameter, the basis too.
+
+    A run with a `surface` has the loss around its best weights too, on that many points in each of two directions.
 
     Raises
     ------
@@ -116,8 +120,17 @@ def fit(
     for run, vector, curve in zip(runs, best, curves, strict=True):
         nn.utils.vector_to_parameters(vector.clone(), template.parameters())  # aligned as in a stack of one
         scores, basis = evaluate(template, task, run)
-        results.append({"metrics": scores, "curves": curve, "basis": basis, "train_s": (trained - started) / len(runs)})
+        result = {"metrics": scores, "curves": curve, "basis": basis, "train_s": (trained - started) / len(runs)}
+        if "surface" in run:
+            grid = loss_surface(template.model, partial(task_loss, task), run["surface"], run["seed"])
+            result |= {"surface": grid.tolist(), "metrics": {**scores, **ruggedness(grid)}}
+        results.append(result)
     return results
+
+
+def task_loss(task: Task, predict: Callable[[Tensor], Tensor]) -> Tensor:
+    """The task's loss over all training samples."""
+    return task.loss(predict(task.train[0]), task.train[1])
 
 
 def phase_of(run: Run, step: int) -> Phase:
@@ -216,6 +229,7 @@ def canary(run: Run) -> dict[str, Any]:
     """
     small = {"seed": 0, "steps": 3, "batch_size": 4, "error_samples": 2, "error_draws": 2, "test_copies": 2}
     small |= {"copies": min(run.get("copies", 1), 3), "gamma": min(run.get("gamma", 0.3), 0.3), "lr": 1e-5}
+    small |= {"surface": 3} if "surface" in run else {}
     options = {name: run[name] for name in ("scenario", "timesteps", "scaled", "axes") if name in run}
     task = tasks.load_tiny(run["task"], **options).to("cpu", torch.float64)
     # a basis that was discovered before is replaced by one that is not the ground truth

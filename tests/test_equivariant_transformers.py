@@ -3,13 +3,15 @@
 import copy
 import itertools
 
+import ezgatr.nn.functional as functional
 import pytest
 import torch
+from e3nn.o3 import Irreps
 from torch.func import functional_call, vmap
 
 from lib.groups import haar
 from lib.models import pga
-from lib.models.gatr import GATr
+from lib.models.gatr import EquiLinear, GATr
 from lib.models.se3_transformer import KernelBasis, SE3Transformer
 from lib.models.transformer import Transformer
 from tests.dense_gatr import densify, equivariant_maps
@@ -202,8 +204,6 @@ def test_networks_train_as_one_program(networks, name):
 
 def test_kernel_basis_turns_with_the_direction():
     """Q_J Y_J(g d) = D(g) Q_J Y_J(d) D(g)^-1, with e3nn's Wigner matrices."""
-    from e3nn.o3 import Irreps
-
     g = haar(3, (), torch.Generator().manual_seed(0), torch.float64)
     d = torch.nn.functional.normalize(torch.randn(7, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64), dim=-1)
     basis = KernelBasis(4).double()
@@ -232,3 +232,34 @@ def test_transformer_options():
         Transformer(*SHAPES, width=30)
     with pytest.raises(ValueError, match="norm must be one of channels, tokens, got 'batch'"):
         Transformer(*SHAPES, norm="batch")
+
+
+# ------------------------------------------------------------------------------------ another library's primitives
+
+# where that library keeps what stands at each of our places: 1, e0 .. e3, e01 .. e23, e012 .. e123, e0123
+THEIRS = [sorted(itertools.chain(*(itertools.combinations(range(4), g) for g in range(5))), key=lambda b: (len(b), b)).index(b)
+          for b in pga.BLADES]  # fmt: skip
+
+
+def theirs(x):
+    return x.new_zeros(x.shape).index_copy(0, torch.tensor(THEIRS), x).movedim(0, -1)
+
+
+def test_products_are_those_of_ezgatr():
+    x, y = multivectors(2, 5).unbind(1)
+    torch.testing.assert_close(theirs(pga.GeometricProduct().double()(x, y)), functional.geometric_product(theirs(x), theirs(y)))
+    reference = multivectors(2, 5)[:, 1]
+    ours = pga.Join().double()(x, y) * reference[7]
+    found = functional.equi_join(theirs(x), theirs(y), theirs(reference))
+    torch.testing.assert_close(theirs(grade_involution(ours)), found)  # their dual is not undone but applied again: odd grades change sign
+
+
+def test_linear_maps_are_those_of_ezgatr():
+    layer = EquiLinear(3, 1, 5, 0).double()
+    with torch.no_grad():
+        layer.s_to_mv.weight.zero_()
+        layer.s_to_mv.bias.zero_()
+    x = multivectors(2, 4, 3)
+    ours = layer(x, torch.zeros(2, 4, 1, dtype=torch.float64))[0]
+    found = functional.equi_linear(theirs(x), layer.weight)
+    torch.testing.assert_close(theirs(ours), found)
