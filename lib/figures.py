@@ -194,6 +194,39 @@ def surfaces(numbers: pd.DataFrame) -> Figure:
     return figure
 
 
+# ----------------------------------------------------------------------------------------------------- times
+
+
+PARTS = {"forward_s": "forward", "backward_s": "backward", "inference_s": "inference"}
+
+
+def parts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Seconds of the parts of a step, and of a prediction, by model and batch size."""
+    rows = [
+        {"model": run.model, "batch_size": run.run["batch_size"], "part": part, "seconds": getattr(run, part)}
+        for run in frame.itertuples()
+        for part in PARTS
+    ]
+    return pd.DataFrame(rows)
+
+
+@drawing(parts)
+def durations(numbers: pd.DataFrame) -> Figure:
+    """Seconds against batch size: a panel for each part, a line for each model."""
+    figure, axes = plt.subplots(1, len(PARTS), figsize=(3 * len(PARTS), 2.9), sharey=True, layout="constrained")
+    models = list(numbers.model.unique())
+    colours = dict(zip(models, sns.color_palette("colorblind", len(models)), strict=True))
+    for ax, (part, name) in zip(axes, PARTS.items(), strict=True):
+        for model, points in numbers[numbers.part == part].groupby("model", sort=False):
+            ax.plot(points.batch_size, points.seconds, marker="o", markersize=3, color=colours[model], label=model)
+        ax.set(title=name, xlabel="batch size", xscale="log", yscale="log")
+        ax.set_xscale("log", base=2)
+        ax.grid(color="0.92")
+    axes[0].set_ylabel("time (s)")
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
 # --------------------------------------------------------------------------------------------- the method as a diagram
 
 

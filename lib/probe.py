@@ -18,6 +18,8 @@ from typing import Any
 import torch
 
 from lib import evaluation, tasks, train
+from lib.groups import random_stream
+from lib.losses import WHOLE
 from lib.plan import DATA, ConfigError, Run, parameters, plan
 from lib.records import RESULTS, MissingRecordError, code_digest, provenance, read_record, write_record
 from lib.runs import discovered, trainer_of
@@ -60,10 +62,35 @@ def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor |
         return {**record, **provenance(run, device, threads)}
 
     learner = train.Learner(run, task, known)
+    record |= parts_of_a_step(learner, task, run, now)
     with torch.no_grad():
         for suffix, predict in evaluation.predictors(learner, task, run).items():
             record[f"predict_s{suffix}"] = spread([seconds(predict, task.test[0], now) / BATCH for _ in range(PASSES + 1)][1:])
     return {**record, **provenance(run, device, threads)}
+
+
+def parts_of_a_step(learner: train.Learner, task: tasks.Task, run: Run, now: Callable[[], float]) -> dict[str, Any]:
+    """Seconds of the objective of one batch (both of its terms), of its gradient, and of predicting the batch; on CUDA, the peak of
+    allocated memory in bytes of the first two."""
+    x, y = (t[: run["batch_size"]] for t in task.train)
+    draws, cuda = random_stream(run["seed"], "probe", x.device), x.device.type == "cuda"
+    coefficients = None if learner.augmenter is None else learner.augmenter.coefficients(len(x), run["copies"], draws)
+    weights = {name: run[name] for name in learner.method.hyperparameters}
+    times = {"forward_s": [], "backward_s": [], "inference_s": []}
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(WARM_UP + PASSES):
+        start = now()
+        loss, _ = learner(x, y, coefficients, weights, WHOLE)
+        middle = now()
+        loss.backward()
+        times["forward_s"].append(middle - start)
+        times["backward_s"].append(now() - middle)
+        learner.zero_grad(set_to_none=True)
+    peak = {"peak_bytes": torch.cuda.max_memory_allocated()} if cuda else {}
+    with torch.no_grad():
+        times["inference_s"] = [seconds(learner.model, x, now) for _ in range(WARM_UP + PASSES)]
+    return {**{name: spread(values[WARM_UP:]) for name, values in times.items()}, **peak}
 
 
 def seconds(predict: Callable, x: torch.Tensor, now: Callable[[], float]) -> float:

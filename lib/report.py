@@ -106,6 +106,7 @@ FIGURES = {
     "planted_symmetry": Drawing("planted_symmetry", ablations.ratios),
     "remul_fig1": Drawing("loss_surface", figures.surfaces),
     "remul_fig2": Drawing("nbody", dial.against_beta({**ERRORS, "E": "E over all rotations"})),
+    "remul_fig5": Drawing("timing", figures.durations),
     "remul_fig6": Drawing("nbody", dial.against_beta({"E_prime": "E' over all rotations"})),
     "sensitivity": Drawing("rotated_mnist_ablations", ablations.against(("gamma", "copies"), ("test_accuracy", "cosine")), ("SEMoLA",)),
 }
@@ -126,6 +127,7 @@ def results_of(experiment: str, profile: str = "best", results: Path = RESULTS, 
         if "step_s" in timing:
             times["train_s"] = timing["step_s"]["median"] * run["steps"] + discovery.get(run.get("basis"), 0.0)
             discovery[record_path(experiment, run, results).stem] = times["train_s"]
+        times |= {name: timing[name]["median"] for name in ("forward_s", "backward_s", "inference_s") if name in timing}
         for suffix in ("", "_plain"):
             if f"predict_s{suffix}" in timing:
                 times[f"test_s{suffix}"] = timing[f"predict_s{suffix}"]["median"] * run["n_eval"]

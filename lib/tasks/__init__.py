@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lib.actions import Action
 
-TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation", "planted_symmetry", "nbody")
+TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation", "planted_symmetry", "nbody", "tokens")
 
 
 def unchanged(prediction: Tensor) -> Tensor:
