@@ -56,7 +56,8 @@ def parameters(experiment: str) -> dict[str, Any]:
 
 
 def plan(experiment: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> list[Run]:
-    """The runs of an experiment at a profile: scenarios x rows x seeds; a profile with a `search` tries its values in each row.
+    """The runs of an experiment at a profile: scenarios x rows x seeds; a profile with a `search` tries the values that it has for a row's
+    label or method, and leaves out rows without any.
 
     Parameters
     ----------
@@ -81,8 +82,8 @@ def labelled_plan(experiment: str, profile: str = "best", results: Path = RESULT
     by_label = {row["label"]: row for row in settings["rows"]}
     rows = settings["rows"]
     if "search" in settings:
-        searched = [row for row in rows if row["method"] in settings["search"]]
-        rows = [{**row, **trial} for row in searched for trial in trials(settings["search"][row["method"]])]
+        tried = [(row, settings["search"].get(row["label"], settings["search"].get(row["method"]))) for row in rows]
+        rows = [{**row, **trial} for row, search in tried if search for trial in trials(search)]
 
     def run_of(row: Mapping[str, Any], scenario: str, seed: int) -> Run:
         own = settings["liegan"] if row["method"] == "liegan" else {}

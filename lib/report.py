@@ -108,6 +108,7 @@ FIGURES = {
     "remul_fig2": Drawing("nbody", dial.against_beta({**ERRORS, "E": "E over all rotations"})),
     "remul_fig5": Drawing("timing", figures.durations),
     "remul_fig6": Drawing("nbody", dial.against_beta({"E_prime": "E' over all rotations"})),
+    "remul_fig7": Drawing("nbody_samples", ablations.against(("copies",), ("test_mse", "out_mse"))),
     "sensitivity": Drawing("rotated_mnist_ablations", ablations.against(("gamma", "copies"), ("test_accuracy", "cosine")), ("SEMoLA",)),
 }
 
