@@ -15,8 +15,10 @@ NOT_DRAWN = 1e-6  # an exactly equivariant network's error is named in its panel
 
 
 def dialled(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Every run's metrics: its panel, beta, the group that its augmenter draws from. Models that turn beta are in the panel of gradual or of
-    constant weights, the others are baselines."""
+    """Every run's metrics: its panel, beta, the group that its augmenter draws from.
+
+    Models that turn beta are in the panel of gradual or of constant weights, the others are baselines.
+    """
     rows, betas = [], {model: {run.get("lambda_equiv") for run in part} for model, part in frame.groupby("model").run}
     for run in frame.itertuples():
         panel = ("gradual" if "gradual" in run.run else "constant") if len(betas[run.model]) > 1 else "baselines"

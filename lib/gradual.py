@@ -27,9 +27,10 @@ class Gradual:
     """(alpha, beta) of every member of a stack, and their steps.
 
     `relative` (Ours) runs the algorithm on the losses L_k / n_k(0), each starting at weight one, and floors these at 1e-3; the weight of
-    L_k itself is its initial value times that. So one step moves a weight by about eta in parts of itself, whatever the loss's units, and
-    the proportion of alpha to beta at the start is not forgotten. Without it this is Algorithm 1 to the letter, with no floor: gradient
-    norms can be in the hundreds, and a weight then jumps past zero.
+    L_k itself is its initial value times that. So a step moves a weight by eta n_k / n_k(0) in parts of its initial value, whatever the
+    loss's units, and the proportion of alpha to beta at the start is not forgotten. Without it this is Algorithm 1 to the letter, with no
+    floor: gradient norms can be in the hundreds, and a weight then jumps past zero. Where one weight starts at zero there is nothing to
+    balance, and both stay.
 
     Attributes
     ----------
@@ -50,6 +51,8 @@ class Gradual:
     ):
         if renormalise not in SUMS:
             raise ValueError(f"renormalise must be one of {', '.join(SUMS)}, got {renormalise!r}")
+        if renormalise != "none" and not relative:
+            raise ValueError("renormalise needs relative weights: without their floor a sum can be zero or negative")
         self.eta, self.exponent, self.relative, self.renormalise = eta, exponent, relative, renormalise
         self.initial, self.weights = initial, initial.clone()
         self.scaled = torch.ones_like(initial) if relative else initial.clone()
@@ -62,14 +65,15 @@ class Gradual:
 
     def step(self, losses: Float[Tensor, "2 members"], norms: Float[Tensor, "2 members"]) -> None:
         """One step from L_k and G_k = ||grad_W w_k L_k|| at the present weights."""
-        norms = torch.where(self.weights == 0, 0.0, norms / self.weights.abs())  # n_k; a weight of zero stays what it is
+        norms = torch.where(self.weights == 0, 0.0, norms / self.weights.abs())  # n_k
         if self.first_losses is None:
             self.first_losses, self.first_norms = losses, norms if self.relative else torch.ones_like(norms)
         norms = torch.where(self.first_norms == 0, 0.0, norms / self.first_norms)
         sizes = self.scaled.abs() * norms
         rates = losses / self.first_losses
         targets = sizes.mean(0) * (rates / rates.mean(0)) ** self.exponent
-        self.scaled = self.scaled - self.eta * (sizes - targets).sign() * self.scaled.sign() * norms
+        moved = self.scaled - self.eta * (sizes - targets).sign() * self.scaled.sign() * norms
+        self.scaled = torch.where((self.initial == 0).any(0), self.scaled, moved)
         if self.relative:
             self.floored = self.floored + (self.scaled < FLOOR).sum(0)
             self.scaled = self.scaled.clamp(min=FLOOR)

@@ -237,7 +237,7 @@ def rotations_between(
 
     About a "uniform" axis, or about x, then y, then z ("euler"), each by an angle of its own.
 
-    Raises ValueError for another rule. Source: REMUL sec. 5.1, [0, 10] and [90, 180] degrees; the axis rule is Ours, none is stated.
+    Raises ValueError for another rule. Source: REMUL B.1, [0, 10] and [90, 180] degrees; the axis rule is Ours, none is stated.
     """
     if axes not in AXES:
         raise ValueError(f"axes must be one of {', '.join(AXES)}, got {axes!r}")

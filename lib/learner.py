@@ -35,6 +35,8 @@ class Learner(nn.Module):
         self.model = models.build(run["model"], random_stream(run["seed"], "network"), *shapes, known, **run["model_options"])
         if "gradual" in run and hasattr(self.model, "with_penalty"):
             raise ValueError(f"gradual weights balance two terms, and {run['model']} brings a third: keep its weights constant")
+        if "gradual" in run and run["target"] == "prediction":
+            raise ValueError("gradual weights tell the two terms' gradients apart, and target prediction puts f(x) into both: take label")
         self.augmenter = augmenter_of(self.method, run, task, known)
         self.to(task.generators.device, task.generators.dtype)
 

@@ -163,6 +163,8 @@ def check(run: Run) -> None:
         if name in COUNTS and not (isinstance(value, int) and value >= 1):
             role = " (K, the augmentations per sample)" if name == "copies" else ""
             raise ConfigError(f"{name}{role} must be a whole number of at least 1, got {value}")
+        if name == "surface" and value < 3:
+            raise ConfigError(f"surface must be at least 3 points each way, got {value}")
         if name in ("gamma", "lr", "lr_discriminator", "sigma", "clip") and not value > 0:
             raise ConfigError(f"{name} must be positive, got {value}")
         if name in ("warmup", "decay", "lr_decay") and not 0 < value <= 1:

@@ -13,7 +13,8 @@ from lib.groups import random_stream
 
 
 def direction(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-    """A Gaussian direction in which every filter (first-index slice) is as long as the model's own; biases and norms stay.
+    """A Gaussian direction, every filter of which (a slice along the first axis of a parameter of two dimensions or more: one output of a
+    linear layer) is as long as the model's own; other parameters stay.
 
     Source: Li et al. 2018, filter normalisation; REMUL sec. 6.5.
     """
@@ -44,24 +45,28 @@ def loss_surface(model: nn.Module, loss: Callable[[Callable], Tensor], points: i
     return torch.stack([torch.stack([at(a, b) for b in steps]) for a in steps])
 
 
-def ruggedness(surface: Float[Tensor, "p p"]) -> dict[str, float]:
-    """Of the logarithm of a surface, so that scales do not matter: three numbers that are 0, or 1 for `minima`, for a smooth bowl.
+def ruggedness(surface: Float[Tensor, "p p"], extent: float = 1.0) -> dict[str, float]:
+    """Three numbers of a surface's logarithm, so that its scale does not matter. They compare surfaces; of a smooth bowl only the second is
+    known beforehand.
 
-    saddles : the share of inner points whose Hessian, by central differences, has a negative eigenvalue: where it is not convex (log of a
-        paraboloid is not either, far from its minimum: compare surfaces, not with 0).
-    minima : the number of inner points below their eight neighbours.
-    roughness : the root mean square of the difference between a point and the mean of its four neighbours, in decades.
+    saddles : the share of inner points whose Hessian, by central differences, has a negative eigenvalue, so where log10 L is not convex.
+    minima : the number of inner points below their eight neighbours; 1 for a bowl.
+    roughness : the root mean square of the Laplacian, in decades per square of the directions' length. Of a ragged surface it grows with
+        the number of points.
 
-    Ours: the paper shows pictures only.
+    Raises ValueError for fewer than three points each way, and for a loss that is not finite and positive. Ours: the paper shows pictures.
     """
-    z = surface.double().log10()
+    if min(surface.shape) < 3 or not (surface.isfinite() & (surface > 0)).all():
+        raise ValueError("a loss surface needs three points each way, and finite positive values: take fewer steps from the weights")
+    z, step = surface.double().log10(), 2 * extent / (len(surface) - 1)
     centre = z[1:-1, 1:-1]
     xx, yy = z[2:, 1:-1] - 2 * centre + z[:-2, 1:-1], z[1:-1, 2:] - 2 * centre + z[1:-1, :-2]
     xy = (z[2:, 2:] - z[2:, :-2] - z[:-2, 2:] + z[:-2, :-2]) / 4
     least = (xx + yy) / 2 - (((xx - yy) / 2) ** 2 + xy**2).sqrt()
-    neighbours = torch.stack([z[1 + i : z.shape[0] - 1 + i, 1 + j : z.shape[1] - 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j])
+    rows, columns = z.shape
+    around = [z[1 + i : rows - 1 + i, 1 + j : columns - 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]
     return {
         "saddles": (least < 0).double().mean().item(),
-        "minima": (centre < neighbours.amin(0)).double().sum().item(),
-        "roughness": ((xx + yy) / 4).square().mean().sqrt().item(),
+        "minima": (centre < torch.stack(around).amin(0)).double().sum().item(),
+        "roughness": ((xx + yy) / step**2).square().mean().sqrt().item(),
     }

@@ -53,7 +53,9 @@ def fit(
     ------
     ValueError : runs that differ in more than `STACKABLE`.  NonFiniteLossError : a loss became NaN or infinite.
 
-    Source: SEMoLA A.1 (Adam, one learning rate, other defaults). Keeping the best weights on validation is Ours.
+    Source: SEMoLA A.1 (Adam, one learning rate, other defaults). Keeping the best weights on validation is Ours for SEMoLA; for REMUL it is
+    GATr's early stopping, with fewer validations, and without a network's own penalty in the validation loss. A remainder of the samples
+    smaller than a batch is left out.
     """
     first = runs[0]
     for run in runs[1:]:

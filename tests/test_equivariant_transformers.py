@@ -9,10 +9,11 @@ import torch
 from e3nn.o3 import Irreps
 from torch.func import functional_call, vmap
 
+from lib.gradual import last_name
 from lib.groups import haar
 from lib.models import pga
 from lib.models.gatr import EquiLinear, GATr
-from lib.models.se3_transformer import KernelBasis, SE3Transformer
+from lib.models.se3_transformer import SE3Transformer, kernel_basis
 from lib.models.transformer import Transformer
 from tests.dense_gatr import densify, equivariant_maps
 
@@ -161,6 +162,30 @@ def test_networks_are_equivariant_in_float64(networks, name, limit):
     assert (heavier - y).abs().max() > 1e-4  # masses matter
 
 
+def test_a_network_that_was_in_float32_is_as_equivariant_in_float64(networks):
+    network = networks["se3_transformer"].float().double()
+    x = torch.randn(4, *SHAPES[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    g = haar(3, (4,), torch.Generator().manual_seed(0), torch.float64)
+    moved = torch.cat([x[..., :1], x[..., 1:4] @ g.mT, x[..., 4:] @ g.mT], -1)
+    assert (network(x) @ g.mT - network(moved)).abs().max() < 1e-10
+
+
+def test_tokens_at_one_place_give_finite_gradients(networks):
+    network = networks["se3_transformer"]
+    x = torch.randn(4, *SHAPES[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[0, 1, 1:4] = x[0, 0, 1:4]
+    network(x).square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+    with pytest.raises(ValueError, match="two tokens or more, got 1"):
+        SE3Transformer(torch.Size([1, 7]), torch.Size([1, 3]))
+
+
+def test_the_last_layer_of_each_is_what_it_reads_its_output_from(networks):
+    assert last_name(networks["transformer"]) == "last.weight"
+    assert last_name(networks["gatr"]).startswith("last.")
+    assert last_name(networks["se3_transformer"]) == "select.2.weight"
+
+
 def test_a_plain_transformer_is_not(networks):
     x = torch.randn(4, *SHAPES[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     g = haar(3, (4,), torch.Generator().manual_seed(0), torch.float64)
@@ -206,8 +231,7 @@ def test_kernel_basis_turns_with_the_direction():
     """Q_J Y_J(g d) = D(g) Q_J Y_J(d) D(g)^-1, with e3nn's Wigner matrices."""
     g = haar(3, (), torch.Generator().manual_seed(0), torch.float64)
     d = torch.nn.functional.normalize(torch.randn(7, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64), dim=-1)
-    basis = KernelBasis(4).double()
-    before, after = basis(d), basis(d @ g.T)
+    before, after = kernel_basis(d, 4), kernel_basis(d @ g.T, 4)
     wigner = [Irreps([(1, (k, 1))]).D_from_matrix(g) for k in range(4)]
     for k in range(4):
         start = 0

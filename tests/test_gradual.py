@@ -1,7 +1,5 @@
 """Gradual weights: Algorithm 1 by plain autograd, last-layer gradients from one backward pass, runs in stacks."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -129,7 +127,14 @@ def test_a_network_without_a_weight_matrix_is_refused():
         last_name(nn.LayerNorm(3))
 
 
-def test_a_weight_of_zero_stays_zero():
-    gradual = Gradual(torch.tensor([[1.0], [0.0]]))
-    gradual.step(torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [0.0]]))
-    assert gradual.weights[1].item() == 0.0 and math.isfinite(gradual.weights[0].item())
+@pytest.mark.parametrize("start", [[[1.0], [0.0]], [[0.0], [2.0]]])
+def test_a_weight_of_zero_leaves_both_what_they_are(start):
+    gradual = Gradual(torch.tensor(start))
+    for _ in range(50):
+        gradual.step(torch.tensor([[1.0], [2.0]]), 3 * gradual.weights)
+    assert gradual.weights.tolist() == start
+
+
+def test_literal_weights_are_not_renormalised():
+    with pytest.raises(ValueError, match="needs relative weights"):
+        Gradual(torch.ones(2, 1), relative=False, renormalise="tasks")

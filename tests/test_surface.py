@@ -1,5 +1,7 @@
 """Loss surfaces: filter-normalised directions, the grid against direct evaluation, ruggedness of known surfaces."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -49,5 +51,10 @@ def test_ruggedness_tells_a_bowl_from_an_egg_box(scale):
     assert bowl["saddles"] == 0.0 and bowl["minima"] == 1
     assert box["saddles"] > 0.4 and box["minima"] > 10
     assert box["roughness"] > 5 * bowl["roughness"]
-    # of exp(2 r^2), log10 has the second difference 4 h^2 / ln 10 in each direction
-    assert bowl["roughness"] == pytest.approx(2 * (2 / 30) ** 2 * 4 / 4 / torch.log(torch.tensor(10.0)).item(), rel=1e-3)
+    assert bowl["roughness"] == pytest.approx(8 / math.log(10), rel=1e-3)  # the Laplacian of 2 r^2, in decades
+
+
+@pytest.mark.parametrize("surface", [torch.ones(2, 2), torch.full((5, 5), math.nan), torch.zeros(5, 5)])
+def test_surfaces_without_a_logarithm_are_refused(surface):
+    with pytest.raises(ValueError, match="finite positive values"):
+        ruggedness(surface)

@@ -35,9 +35,13 @@ class EquiLinear(nn.Module):
         self.weight = nn.Parameter(bound * torch.empty(mv_out, mv_in, 9).uniform_(-1, 1) / math.sqrt(mv_in))
         self.s_to_mv = nn.Linear(s_in, mv_out)
         self.mv_to_s, self.s_to_s = (nn.Linear(mv_in, s_out), nn.Linear(s_in, s_out, bias=False)) if s_out else (None, None)
+        reach = 1.0 / math.sqrt(mv_in + s_in)
         with torch.no_grad():
             for module in self.children():
                 module.weight *= gain / math.sqrt(2.0)
+            self.s_to_mv.bias.uniform_(-reach, reach)
+            if s_out:
+                self.mv_to_s.bias.uniform_(-gain * reach, gain * reach)
         self.register_buffer("scale", torch.tensor(SIZES, dtype=torch.get_default_dtype()).rsqrt())
         self.register_buffer("grades", torch.tensor([*GRADES, *(5 + len(blade) for blade in SPATIAL)]))
 
@@ -114,7 +118,7 @@ class GeometricMLP(nn.Module):
         left, right, left_join, right_join = self.factors(x, s)[0].chunk(4, -1)
         x = torch.cat([self.product(left, right), self.join(left_join, right_join) * reference], -1)
         x, s = self.mix(x, s)
-        return self.out(gelu(x[0], approximate="tanh") * x, gelu(s, approximate="tanh"))
+        return self.out(gelu(x[0], approximate="tanh") * x, gelu(s))
 
 
 class GATr(nn.Module):
@@ -148,9 +152,10 @@ class GATr(nn.Module):
         super().__init__()
         if inputs[-1] not in (6, 7):
             raise ValueError(f"GATr reads (mass,) position and velocity, 6 or 7 numbers a token, got {inputs[-1]}")
-        self.first, self.last = EquiLinear(1, 1, mv, s), EquiLinear(mv, s, 1, 1)
+        self.first = EquiLinear(1, 1, mv, s)
         self.attentions = nn.ModuleList(Attention(mv, s, heads) for _ in range(blocks))
         self.mlps = nn.ModuleList(GeometricMLP(mv, s) for _ in range(blocks))
+        self.last = EquiLinear(mv, s, 1, 1)
 
     def forward(self, tokens: Float[Tensor, "B N F"]) -> Float[Tensor, "B N 3"]:
         return coordinates(self.multivectors(tokens)[0])

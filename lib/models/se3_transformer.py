@@ -6,6 +6,7 @@ functions R, Clebsch-Gordan intertwiners Q from e3nn, spherical harmonics Y of t
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -19,29 +20,25 @@ from torch.nn.functional import layer_norm
 Features = Mapping[int, Float[Tensor, "B N C m"]]  # by degree
 
 
-class KernelBasis(nn.Module):
-    """Q_J Y_J(d) for all pairs of degrees below `degrees`: once a forward pass, for every layer."""
+@functools.cache
+def intertwiner(m: int, k: int, j: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "m k j"]:
+    """e3nn's Clebsch-Gordan coefficients; from float64, so that a network in float64 is equivariant to its rounding."""
+    return wigner_3j(m, k, j, dtype=torch.float64).to(device, dtype)
 
-    def __init__(self, degrees: int):
-        super().__init__()
-        self.degrees = degrees
-        # float64, so that a network in float64 is equivariant to its rounding
-        for k in range(2 * degrees - 1):
-            if k:
-                self.register_buffer(f"raise_{k}", wigner_3j(k - 1, 1, k, dtype=torch.float64))
-        for m, k in itertools.product(range(degrees), repeat=2):
-            for j in range(abs(m - k), m + k + 1):
-                self.register_buffer(f"q_{m}_{k}_{j}", wigner_3j(m, k, j, dtype=torch.float64))
 
-    def forward(self, unit: Float[Tensor, "*edges 3"]) -> dict[int, Float[Tensor, "*edges m rows"]]:
-        """By input degree k: the matrices (transposed) to every output degree m, for every J, side by side."""
-        y = [torch.full_like(unit[..., :1], math.sqrt(0.25 / math.pi))]
-        for k in range(1, 2 * self.degrees - 1):  # each from the one before and the direction itself, at its integral norm
-            raised = torch.einsum("...a,...b,abc->...c", y[-1], unit, getattr(self, f"raise_{k}").to(unit))
-            y.append(raised * (math.sqrt((2 * k + 1) / (4 * math.pi)) / raised.norm(dim=-1, keepdim=True)))
-        pairs = {k: [(m, j) for m in range(self.degrees) for j in range(abs(m - k), m + k + 1)] for k in range(self.degrees)}
-        q = {(m, k, j): getattr(self, f"q_{m}_{k}_{j}").to(unit) for k in pairs for m, j in pairs[k]}
-        return {k: torch.cat([torch.einsum("mlj,...j->...lm", q[m, k, j], y[j]) for m, j in pairs[k]], -1) for k in pairs}
+def kernel_basis(unit: Float[Tensor, "*edges 3"], degrees: int) -> dict[int, Float[Tensor, "*edges k rows"]]:
+    """Q_J Y_J(d) for all pairs of degrees below `degrees`: once a forward pass, for every layer.
+
+    By input degree k: the matrices (transposed) to every output degree m, for every J, side by side.
+    """
+    q = functools.partial(intertwiner, dtype=unit.dtype, device=unit.device)
+    y = [torch.full_like(unit[..., :1], math.sqrt(0.25 / math.pi))]
+    for j in range(1, 2 * degrees - 1):  # each from the one before and the direction itself, at its integral norm
+        raised = torch.einsum("...a,...b,abc->...c", y[-1], unit, q(j - 1, 1, j))
+        y.append(raised * (math.sqrt((2 * j + 1) / (4 * math.pi)) / raised.norm(dim=-1, keepdim=True).clamp(min=1e-12)))
+    pairs = [(m, j, k) for k in range(degrees) for m in range(degrees) for j in range(abs(m - k), m + k + 1)]
+    matrices = {k: [torch.einsum("mkj,...j->...km", q(m, k, j), y[j]) for m, j, i in pairs if i == k] for k in range(degrees)}
+    return {k: torch.cat(parts, -1) for k, parts in matrices.items()}
 
 
 def rows_of(m: int, k: int) -> slice:
@@ -97,9 +94,10 @@ class Kernels(nn.Module):
 
 
 def stacked_linear(count: int, inputs: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """Weights (count, inputs, outputs), Kaiming-uniform, and zero biases of `count` linear layers."""
-    bound = math.sqrt(6.0 / inputs)
-    return nn.Parameter(torch.empty(count, inputs, outputs).uniform_(-bound, bound)), nn.Parameter(torch.zeros(count, 1, outputs))
+    """Weights (count, inputs, outputs), Kaiming-uniform, and biases, uniform in +-1 / sqrt(inputs), of `count` linear layers."""
+    bound, reach = math.sqrt(6.0 / inputs), math.sqrt(1.0 / inputs)
+    weight, bias = torch.empty(count, inputs, outputs).uniform_(-bound, bound), torch.empty(count, 1, outputs).uniform_(-reach, reach)
+    return nn.Parameter(weight), nn.Parameter(bias)
 
 
 class Attention(nn.Module):
@@ -148,7 +146,7 @@ class SE3Transformer(nn.Module):
     ----------
     layers, channels, degrees, division : attention layers, channels of each degree, number of degrees, channels over those of a head.
 
-    Raises ValueError for inputs that are not 6 or 7 numbers a token.
+    Raises ValueError for inputs that are not 6 or 7 numbers a token, or fewer than two tokens.
 
     Source: Fuchs et al. 2020 as configured for GATr's N-body baseline; REMUL B.1.
     """
@@ -167,23 +165,26 @@ class SE3Transformer(nn.Module):
         super().__init__()
         if inputs[-1] not in (6, 7):
             raise ValueError(f"SE3Transformer reads (mass,) position and velocity, 6 or 7 numbers a token, got {inputs[-1]}")
+        if inputs[0] < 2:
+            raise ValueError(f"attention to other tokens needs two tokens or more, got {inputs[0]}")
         every, c = range(degrees), channels // division
-        self.basis = KernelBasis(degrees)
+        self.degrees = degrees
         self.attentions = nn.ModuleList(Attention([1] if i == 0 else every, 1 if i == 0 else channels, every, c) for i in range(layers))
         skipped = [{m: c + (int(m == 1) if i == 0 else channels) for m in every} for i in range(layers)]
         self.mixes = nn.ModuleList(nn.ParameterDict({str(m): mixing(n, channels) for m, n in widths.items()}) for widths in skipped)
         self.biases = nn.ParameterList(torch.randn(degrees, channels) for _ in range(layers))
         self.last, last = Attention(every, channels, [1], 2), channels + 2
         self.select = nn.Sequential(nn.LayerNorm(last**2), nn.LeakyReLU(), nn.Linear(last**2, 2 * last))
+        nn.init.kaiming_uniform_(self.select[2].weight)
 
     def forward(self, tokens: Float[Tensor, "B N F"]) -> Float[Tensor, "B N 3"]:
         mass, position, velocity = tokens[..., :-6], tokens[..., -6:-3], tokens[..., -3:]
         n = tokens.shape[1]
-        others = torch.tensor([[j for j in range(n) if j != i] for i in range(n)], device=tokens.device)
+        others = torch.tensor([[j for j in range(n) if j != i] for i in range(n)], dtype=torch.long, device=tokens.device)
         offsets = position.unsqueeze(2) - position[:, others]
         length = offsets.norm(dim=-1, keepdim=True).clamp(min=1e-12)
         weight = mass.unsqueeze(2) * mass[:, others] if mass.shape[-1] else torch.ones_like(length)
-        edges, basis = torch.cat([weight, length], -1).flatten(0, 2), self.basis(offsets / length)
+        edges, basis = torch.cat([weight, length], -1).flatten(0, 2), kernel_basis(offsets / length, self.degrees)
 
         f: Features = {1: velocity.unsqueeze(2)}
         for attention, mix, bias in zip(self.attentions, self.mixes, self.biases, strict=True):

@@ -62,8 +62,9 @@ class Transformer(nn.Module):
             raise ValueError(f"width must be a multiple of heads, got {width} and {heads}")
         if norm not in AXES:
             raise ValueError(f"norm must be one of {', '.join(AXES)}, got {norm!r}")
-        self.first, self.last = nn.Linear(inputs[-1], width), nn.Linear(width, outputs[-1])
+        self.first = nn.Linear(inputs[-1], width)
         self.blocks = nn.ModuleList(Block(width, heads, norm) for _ in range(blocks))
+        self.last = nn.Linear(width, outputs[-1])
 
     def forward(self, tokens: Float[Tensor, "B N F"]) -> Float[Tensor, "B N out"]:
         x = self.first(tokens)

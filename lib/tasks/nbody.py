@@ -40,7 +40,7 @@ def load(scenario: str, n_train: int = 100, n_eval: int = 5000, axes: str = "uni
 
     Raises ValueError for an unknown scenario or rule.
 
-    Source: REMUL sec. 5.1 and B.1: GATr's simulator, other rotations. The rule for the axis and the plain centre are Ours.
+    Source: REMUL sec. 6.1 and B.1: GATr's simulator, other rotations. The rule for the axis and the plain centre are Ours.
     """
     if scenario not in SCENARIOS:
         raise ValueError(f"unknown scenario {scenario!r}: choose one of {', '.join(SCENARIOS)}")
