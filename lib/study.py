@@ -68,7 +68,7 @@ class Study:
         """The committed trials of a search profile, the `best` of each method."""
         trials = search_summary(self.experiment, profile, RESULTS)
         shown = trials if best is None else trials.groupby("method").head(best)
-        return shown.style.format(precision=4).set_caption(profile)
+        return shown.style.format(lambda value: f"{value:.4g}" if isinstance(value, float) else value, na_rep="").set_caption(profile)
 
     def outline(self, names: Iterable[str]) -> str:
         """What each table holds, without its numbers: the same on every machine."""

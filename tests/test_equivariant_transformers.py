@@ -76,6 +76,13 @@ def test_the_product_is_associative_and_the_fast_one_is_it(dtype):
     torch.testing.assert_close(pga.Join().to(dtype)(x, y), product(x, y, JOIN.to(dtype)))
 
 
+def test_gradients_of_the_fast_product():
+    x, y = (multivectors(2).roll(i, 0).requires_grad_() for i in range(2))
+    assert torch.autograd.gradcheck(pga.GeometricProduct().double(), (x, y))
+    assert torch.autograd.gradgradcheck(pga.GeometricProduct().double(), (x, y))
+    assert torch.autograd.gradcheck(pga.Join().double(), (x, y))
+
+
 def test_the_join_of_points_is_the_line_and_the_plane_through_them():
     a, b, c = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     line = product(pga.point(a), pga.point(b), JOIN)
