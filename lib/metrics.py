@@ -65,13 +65,13 @@ def flat_unit(basis: Float[Tensor, "C n n"]) -> Float[Tensor, "C m"]:
     return torch.nn.functional.normalize(basis.flatten(1), dim=1)
 
 
-def basis_cosine(basis: Float[Tensor, "C n n"], truth: Float[Tensor, "C n n"]) -> float:
+def basis_cosine(basis: Float[Tensor, "C n n"], truth: Float[Tensor, "D n n"]) -> float:
     """Mean over the generators of |cos(L_c, L_GT,c)|, each true generator with its best unused match. Source: SEMoLA sec. 5."""
     similarity = (flat_unit(basis) @ flat_unit(truth).T).abs()
     return torch.stack([similarity[i, j] for i, j in match(similarity)]).mean().item()
 
 
-def basis_mae(basis: Float[Tensor, "C n n"], truth: Float[Tensor, "C n n"]) -> float:
+def basis_mae(basis: Float[Tensor, "C n n"], truth: Float[Tensor, "D n n"]) -> float:
     """Mean |entry difference| to the ground truth, at the ground truth's Frobenius norm and with the better sign.
 
     Source: SEMoLA sec. 5; the alignment of norm and sign is Ours, the paper does not state one.

@@ -10,13 +10,18 @@ with install_import_hook("lib", "beartype.beartype"):
     import lib.metrics
     import lib.models.cnn
     import lib.models.emlp
+    import lib.models.gatr
     import lib.models.gcnn
     import lib.models.mlp
+    import lib.models.se3_transformer
+    import lib.models.transformer
     import lib.probe
     import lib.tasks.discrete_rotation
+    import lib.tasks.nbody
     import lib.tasks.partial_permutation
     import lib.tasks.planted_symmetry
     import lib.tasks.rotated_mnist
+    import lib.tasks.tokens
     import lib.tasks.two_body
     import lib.train  # noqa: F401
 

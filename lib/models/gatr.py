@@ -14,7 +14,7 @@ from torch.nn.functional import gelu, layer_norm
 
 from lib.models.pga import GRADES, SPATIAL, GeometricProduct, Join, coordinates, point, translation
 
-Multivectors, Scalars = Float[Tensor, "16 B N C"], Float[Tensor, "B N S"]
+Multivectors, Scalars = Float[Tensor, "16 B N _"], Float[Tensor, "B N _"]  # any number of channels
 
 # The nine equivariant maps of a multivector: its five grades, and e0 ^ (grade 0 to 3). Each is normalised as a 16x16 matrix, and starts
 # uniform in +-sqrt(factor / fan-in). Source: GATr's code.

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-Features = Mapping[int, Float[Tensor, "B N C m"]]  # by degree
+Features = Mapping[int, Float[Tensor, "B N _ _"]]  # by degree: channels, components
 
 
 @functools.cache
@@ -26,7 +26,7 @@ def intertwiner(m: int, k: int, j: int, dtype: torch.dtype, device: torch.device
     return wigner_3j(m, k, j, dtype=torch.float64).to(device, dtype)
 
 
-def kernel_basis(unit: Float[Tensor, "*edges 3"], degrees: int) -> dict[int, Float[Tensor, "*edges k rows"]]:
+def kernel_basis(unit: Float[Tensor, "*edges 3"], degrees: int) -> dict[int, Float[Tensor, "*edges _ _"]]:
     """Q_J Y_J(d) for all pairs of degrees below `degrees`: once a forward pass, for every layer.
 
     By input degree k: the matrices (transposed) to every output degree m, for every J, side by side.
@@ -74,8 +74,8 @@ class Kernels(nn.Module):
             self.last_bias.append(bias)
 
     def forward(
-        self, moved: Mapping[int, Float[Tensor, "E c_in rows"]], edges: Float[Tensor, "E f"]
-    ) -> dict[int, Float[Tensor, "E c_out m"]]:
+        self, moved: Mapping[int, Float[Tensor, "E c_in _"]], edges: Float[Tensor, "E f"]
+    ) -> dict[int, Float[Tensor, "E c_out _"]]:
         """From the source features behind the basis, and each edge's weight and length."""
         x = edges.expand(len(self.pairs), -1, -1)
         for weight, bias, (scale, shift) in zip((self.first, self.second), (self.first_bias, self.second_bias), self.norms, strict=True):
