@@ -95,7 +95,7 @@ def commit() -> str:
 
 
 def code_digest(run: Mapping[str, Any]) -> str:
-    """sha256 of the lib modules that the run imports, as syntax trees: comments, docstrings and layout do not count."""
+    """sha256 of the lib modules that the run imports, as syntax trees: comments, docstrings, annotations and layout do not count."""
     module = MODELS[run["model"]][0] if run["model"] in MODELS else "lib.liegan"  # a network's file, or the discriminators'
     return _digest((Path("lib/train.py"), Path(f"lib/tasks/{run['task']}.py"), Path(*module.split(".")).with_suffix(".py")))
 
@@ -109,7 +109,7 @@ def _digest(entries: tuple[Path, ...]) -> str:
         if file not in seen:
             tree = ast.parse((ROOT / file).read_text())
             waiting += imported(tree)
-            seen[file] = ast.unparse(without_docstrings(tree))
+            seen[file] = ast.unparse(what_runs(tree))
     text = "\n".join(f"{file}\n{seen[file]}" for file in sorted(seen))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -129,9 +129,13 @@ def imported(tree: ast.AST) -> Iterable[Path]:
                     yield file
 
 
-def without_docstrings(tree: ast.Module) -> ast.Module:
-    """The tree with every docstring removed, in place."""
+def what_runs(tree: ast.Module) -> ast.Module:
+    """The tree without docstrings and without annotations of functions, in place."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return tree

@@ -56,10 +56,11 @@ ALL = ("standard", "augmented", "semola")
 ROW = '    "augmented": Method('
 EDITS = {
     "nothing": ([], dict.fromkeys(ALL, "fresh")),
-    "a comment and a docstring": (
+    "a comment, a docstring and an annotation": (
         [
             ("losses.py", '"""The one objective', '# a comment\n"""Another docstring'),
             ("train.py", "    first = runs[0]\n", "    first = runs[0]  # why\n"),
+            ("metrics.py", "def accuracy(output: Float[Tensor, \"B classes\"]", "def accuracy(output: Tensor"),
         ],
         dict.fromkeys(ALL, "fresh"),
     ),

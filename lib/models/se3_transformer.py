@@ -73,9 +73,7 @@ class Kernels(nn.Module):
             self.last.append(weight)
             self.last_bias.append(bias)
 
-    def forward(
-        self, moved: Mapping[int, Float[Tensor, "E c_in _"]], edges: Float[Tensor, "E f"]
-    ) -> dict[int, Float[Tensor, "E c_out _"]]:
+    def forward(self, moved: Mapping[int, Float[Tensor, "E c_in _"]], edges: Float[Tensor, "E f"]) -> dict[int, Float[Tensor, "E c_out _"]]:
         """From the source features behind the basis, and each edge's weight and length."""
         x = edges.expand(len(self.pairs), -1, -1)
         for weight, bias, (scale, shift) in zip((self.first, self.second), (self.first_bias, self.second_bias), self.norms, strict=True):
