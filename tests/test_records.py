@@ -60,7 +60,7 @@ EDITS = {
         [
             ("losses.py", '"""The one objective', '# a comment\n"""Another docstring'),
             ("train.py", "    first = runs[0]\n", "    first = runs[0]  # why\n"),
-            ("metrics.py", "def accuracy(output: Float[Tensor, \"B classes\"]", "def accuracy(output: Tensor"),
+            ("metrics.py", 'def accuracy(output: Float[Tensor, "B classes"]', "def accuracy(output: Tensor"),
         ],
         dict.fromkeys(ALL, "fresh"),
     ),
