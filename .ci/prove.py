@@ -16,7 +16,7 @@ import yaml
 
 from lib.plan import labelled_plan, plan
 from lib.records import ROOT, agree, machine, provenance, read_record, record_path, write_record
-from lib.runs import train_missing
+from lib.runs import stacked, train_missing
 
 EXPERIMENTS = ("rotated_mnist", "discrete_rotation", "partial_permutation")  # tried at smoke
 RECORDED = tuple(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["foreach"])  # one of their runs is drawn
@@ -46,16 +46,19 @@ def tolerances(experiment: str, label: str, run: dict) -> dict[str, float]:
 
 def retrain(results: Path) -> bool:
     """Draw a recorded quick run, train it again, compare."""
-    planned = [(experiment, *labelled) for experiment in RECORDED for labelled in labelled_plan(experiment, "quick")]
-    affordable = [drawn for drawn in planned if read_record(record_path(drawn[0], drawn[2]))["wall_s"] <= BUDGET_S]
-    experiment, label, run = random.choice(affordable)
+    # with the runs that it was stacked with: a product of another shape rounds differently
+    stacks = {experiment: stacked(plan(experiment, "quick"), "cpu") for experiment in RECORDED}
+    planned = [(experiment, run, stack) for experiment in RECORDED for stack in stacks[experiment] for run in stack]
+    affordable = [drawn for drawn in planned if len(drawn[2]) * read_record(record_path(drawn[0], drawn[1]))["wall_s"] <= BUDGET_S]
+    experiment, run, stack = random.choice(affordable)
+    label = next(label for label, other in labelled_plan(experiment, "quick") if other == run)
     path = record_path(experiment, run)
     recorded = read_record(path)
     print(f"drawn of {len(affordable)} runs: {path.stem}, recorded at a cost of {recorded['wall_s']:.0f} s", flush=True)
-    if "basis" in run:
+    if "basis" in run:  # such a run is a stack of its own: no two share a basis
         source = path.with_name(f"{run['basis']}.json")
         write_record(results / "runs" / experiment / source.name, read_record(source))
-    train_missing(experiment, [run], results=results, backend="serial")
+    train_missing(experiment, stack, results=results, backend="serial")
     again = read_record(record_path(experiment, run, results))
     here = provenance(run, "cpu", 1)
     same = all(recorded[key] == here[key] for key in ("machine", "versions", "threads"))
