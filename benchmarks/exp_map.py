@@ -52,6 +52,15 @@ def compare(n: int, batch: int, copies: int, gamma: float, cardinality: int) -> 
     return timed[0], timed[1]
 
 
+def keep(rows: list[dict]) -> None:
+    """Write the rows in the place of those of the same names."""
+    frame = pd.DataFrame(rows)
+    if FILE.is_file():
+        others = pd.read_csv(FILE)
+        frame = pd.concat([others[~others["name"].isin(frame["name"])], frame])
+    frame.to_csv(FILE, index=False, float_format="%.4g", lineterminator="\n")
+
+
 def main() -> None:
     rows = []
     for n, batch, copies in SIZES:
@@ -62,11 +71,7 @@ def main() -> None:
                 row = {"name": "exp_map", "size": size, "ours_s": ours, "reference_s": reference, "ratio": reference / ours}
                 rows.append({**row, "device": machine("cpu"), "threads": torch.get_num_threads()})
                 print(f"{size:32s} ours {1e3 * ours:8.2f} ms   torch {1e3 * reference:8.2f} ms   ratio {reference / ours:5.1f}", flush=True)
-    frame = pd.DataFrame(rows)
-    if FILE.is_file():
-        others = pd.read_csv(FILE)
-        frame = pd.concat([others[others["name"] != "exp_map"], frame])
-    frame.to_csv(FILE, index=False, float_format="%.4g", lineterminator="\n")
+    keep(rows)
 
 
 if __name__ == "__main__":

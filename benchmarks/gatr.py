@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable
 
 import ezgatr.nn.functional as ezgatr
-import pandas as pd
 import torch
 
-from benchmarks.exp_map import FILE
+from benchmarks.exp_map import keep
 from lib.models.gatr import GATr
 from lib.models.pga import GeometricProduct, Join
 from lib.records import machine
@@ -77,11 +76,7 @@ def main() -> None:
         row = {"name": name, "size": size, "ours_s": mine, "reference_s": reference, "ratio": reference / mine}
         rows.append({**row, "device": machine("cpu"), "threads": torch.get_num_threads()})
         print(f"{name:16s} ours {1e3 * mine:8.2f} ms   reference {1e3 * reference:8.2f} ms   ratio {reference / mine:5.1f}", flush=True)
-    frame = pd.DataFrame(rows)
-    if FILE.is_file():
-        others = pd.read_csv(FILE)
-        frame = pd.concat([others[~others["name"].isin(frame["name"])], frame])
-    frame.to_csv(FILE, index=False, float_format="%.4g", lineterminator="\n")
+    keep(rows)
 
 
 if __name__ == "__main__":
