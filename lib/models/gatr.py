@@ -1,4 +1,4 @@
-"""GATr, the geometric algebra transformer: every layer maps multivectors of G(3,0,1) and scalars equivariantly under E(3).
+"""GATr, the geometric algebra transformer, on multivectors of G(3,0,1) and scalars: layers equivariant under E(3), predictions under SE(3).
 
 Multivectors have their 16 entries first, (16, B, N, C), as in `lib.models.pga`; scalars are (B, N, S).
 """
