@@ -38,8 +38,9 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Train the runs as one stack on the task's device and evaluate the best weights on validation; one result a run.
 
-    Each run draws from generators of its own, so its result does not depend on the stack (exactly on a CPU). On a GPU, and for networks
-    without convolutions, the stack is one program under `vmap`; else its members take turns.
+    Each run draws from generators of its own, so its result does not depend on the stack: on a CPU exactly, but up to rounding where
+    predictions are scalar. On a GPU, and for networks without convolutions, the stack is one program under `vmap`; else its members take
+    turns.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def fit(
     gradients = stack_gradients(template, layout, weights, gradual)
     adam = Adam(theta, rates)
     best, best_loss = theta.clone(), torch.full((len(runs), 1), torch.inf, dtype=theta.dtype, device=device)
-    curves: list[dict[str, list]] = [{} for _ in runs]
+    curves, clipped = [{} for _ in runs], torch.zeros_like(best_loss)
     (x_train, y_train), steps, size = task.train, first["steps"], min(first["batch_size"], len(task.train[1]))
     orders = [torch.empty(0, dtype=torch.long, device=device)] * len(runs)
     checks = {max(1, round(steps * (i + 1) / EVALUATIONS)) for i in range(EVALUATIONS)}
@@ -96,7 +97,8 @@ def fit(
             coefficients = [phase.reach * template.augmenter.coefficients(size, first["copies"], generator) for generator in augmentations]
         gradient, terms = gradients(theta, [x_train[i] for i in chosen], [y_train[i] for i in chosen], coefficients, phase)
         if "clip" in first:
-            gradient = gradient * (first["clip"] / gradient.norm(dim=1, keepdim=True)).clamp(max=1.0)
+            norm = gradient.norm(dim=1, keepdim=True)
+            gradient, clipped = gradient * (first["clip"] / norm).clamp(max=1.0), clipped + (norm > first["clip"])
         theta = adam.step(theta, gradient, decayed(first, step))
         if step in checks:
             losses = []
@@ -108,6 +110,8 @@ def fit(
                     raise NonFiniteLossError(f"step {step} of seed {runs[i]['seed']}: {point}; lower lr or gamma, or look at the data")
                 if gradual is not None:
                     point |= {name: value[i].item() for name, value in gradual.state().items()}
+                if "clip" in first:
+                    point["clipped"] = clipped[i].item() / step  # the share of the steps so far
                 if template.averages:
                     point["cosine"] = metrics.basis_cosine(template.augmenter.basis().detach(), task.generators)
                 for name, value in point.items():

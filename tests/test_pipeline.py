@@ -11,9 +11,10 @@ import papermill
 import pytest
 import yaml
 
+from lib.artefacts import FIGURES, TABLES
 from lib.plan import parameters
 from lib.records import ROOT
-from lib.report import FIGURES, TABLES, notebook_of
+from lib.report import notebook_of
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMETERS = yaml.safe_load((ROOT / "params.yaml").read_text())

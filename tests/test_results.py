@@ -8,10 +8,11 @@ import papermill
 import pytest
 import yaml
 
+from lib.artefacts import FIGURES, TABLES
 from lib.losses import METHODS
 from lib.plan import labelled_plan, parameters, plan
 from lib.records import MissingRecordError, read_record, record_path
-from lib.report import FIGURES, RESULTS, ROOT, TABLES, build, main, results_of, search_summary
+from lib.report import RESULTS, ROOT, build, main, results_of, search_summary
 from lib.runs import records
 
 RECORDED = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["foreach"]

@@ -1,0 +1,45 @@
+"""Hyperparameters of runs, as tables show them: the numbers of their settings, and how many parameters their networks have."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from typing import Any
+
+import pandas as pd
+import torch
+
+from lib import models, tasks
+from lib.learner import Run
+
+
+def with_hyperparameters(frame: pd.DataFrame) -> pd.DataFrame:
+    """Results with a column for each number among a run's settings and its network's options, and for `parameters`, counted."""
+    rows = [{**run, **options_of(run), "parameters": parameters_of(run)} for run in frame.run]
+    for row in rows:  # the papers' name for what each network calls its own way; GATr's are those of its scalars
+        row["channels"] = row.get("channels", row.get("width", row.get("s")))
+    numbers = [{name: value for name, value in row.items() if isinstance(value, int | float)} for row in rows]
+    found = pd.DataFrame(numbers, index=frame.index)
+    return frame.drop(columns=found.columns, errors="ignore").join(found)
+
+
+def options_of(run: Run) -> dict[str, Any]:
+    """The options of a run's network, with the defaults of those that it leaves out."""
+    options = inspect.signature(models.class_of(run["model"])).parameters.values()
+    return {option.name: option.default for option in options if option.kind is option.KEYWORD_ONLY} | run.get("model_options", {})
+
+
+def parameters_of(run: Run) -> int:
+    """The number of trainable parameters of a run's network, found by building it."""
+    shape = {name: run[name] for name in ("task", "scenario", "model")}
+    return _count(json.dumps({**shape, "options": run.get("model_options", {})}, sort_keys=True))
+
+
+@functools.cache
+def _count(described: str) -> int:
+    described = json.loads(described)
+    task = tasks.load_tiny(described["task"], scenario=described["scenario"])
+    shapes = task.train[0].shape[1:], task.outputs
+    network = models.build(described["model"], torch.Generator(), *shapes, task.generators, **described["options"])
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
