@@ -10,12 +10,13 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from lib.figures import drawing
+from lib.learner import Run
 
 NOT_DRAWN = 1e-6  # an exactly equivariant network's error is named in its panel, not drawn
 
 
 def dialled(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Every run's metrics: its panel, beta, the group that its augmenter draws from.
+    """Every run's metrics: its panel, beta, its augmenter.
 
     Models that turn beta are in the panel of gradual or of constant weights, the others are baselines.
     """
@@ -26,11 +27,16 @@ def dialled(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
             "panel": panel,
             "model": run.model,
             "beta": run.run.get("lambda_equiv"),
-            "group": run.run.get("group", ""),
+            "group": augmenter(run.run),
             "seed": run.seed,
         }
         rows += [{"scenario": run.scenario, **place, "metric": metric, "score": getattr(run, metric)} for metric in metrics]
     return pd.DataFrame(rows)
+
+
+def augmenter(run: Run) -> str:
+    """The group that a run draws from, and whether its gradients are clipped; none without a group."""
+    return run["group"] + ("" if "clip" in run else ", unclipped") if "group" in run else ""
 
 
 def against_beta(metrics: Mapping[str, str]) -> Callable[[pd.DataFrame], Figure]:

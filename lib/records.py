@@ -154,7 +154,7 @@ def state(record: Mapping[str, Any] | None, folder: Path | None = None) -> str:
             return "stale"
     if record["digest"] == code_digest(record["run"]):
         return "fresh"
-    return "verified" if agree(record["canary"], canary_of({**record["run"], "seed": 0})) else "stale"
+    return "verified" if agree(record["canary"], canary_of(record["run"])) else "stale"
 
 
 def basis_digest(record: Mapping[str, Any]) -> str:
@@ -185,7 +185,9 @@ def _canary(run: str, file: Path) -> dict[str, Any] | None:
 
 def canary_of(run: Mapping[str, Any]) -> dict[str, Any] | None:
     """What this code computes for the configuration, kept in build/canary/; None where the code no longer runs it."""
-    text = json.dumps(run, sort_keys=True)
+    from lib.runs import trainer_of
+
+    text = json.dumps(trainer_of(run).shrunk(run), sort_keys=True)
     key = hashlib.sha256(f"{code_digest(run)} {text}".encode()).hexdigest()[:16]
     return _canary(text, ROOT / "build" / "canary" / f"{key}.json")
 

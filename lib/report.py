@@ -7,6 +7,7 @@ A figure is an SVG drawn from the CSV beside it.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,7 +85,7 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
                 value = group[column].iloc[:1] if timed else group[column]  # a probe is one measurement, not one a seed
                 state = max(group["timing" if timed else "state"], key=STATES.index)
                 last = {"profile": group["profile"].iloc[0], "data": group["data"].iloc[0], "state": state}
-                spread = None if worst or spec.hyperparameters else value.std()
+                spread = math.nan if worst or spec.hyperparameters else value.std()
                 number = {"mean": value.min() if worst else value.mean(), "std": spread, "n": len(value)}
                 rows.append({"id": name, "model": model, "scenario": scenario, "metric": metric, "unit": unit, **number, **last})
     tidy = pd.DataFrame(rows)
