@@ -52,10 +52,9 @@ SIZES = {
     "Channels": ("channels", "1"),
     "Attention heads": ("heads", "1"),
     "Multivector channels": ("mv", "1"),
-    "Layers": ("layers", "1"),
-    "Degrees": ("degrees", "1"),
     "Parameters": ("parameters", "1"),
 }
+DEGREES = {"Layers": ("layers", "1"), "Degrees": ("degrees", "1")}
 TRAINING = {"Training steps": ("steps", "1"), "Batch size": ("batch_size", "1"), "Learning rate": ("lr", "1")}
 TABLES = {
     "semola_tab1": Table("rotated_mnist", BASIS, discovered=True),
@@ -76,7 +75,7 @@ TABLES = {
     "semola_tab18": Table("partial_permutation", INSIDE, discovered=True),
     "semola_tab19": Table("partial_permutation", {"MSE": ("test_mse", "1"), "E": ("E", "1")}),
     "semola_tab20": Table("partial_permutation", {**TIMES, "E'": ("E_prime", "1")}),
-    "remul_tab5": Table("nbody", {**SIZES, **TRAINING}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
+    "remul_tab5": Table("nbody", {**SIZES, **DEGREES, **TRAINING}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
     "remul_tab8": Table("timing", SIZES, ("Transformer + REMUL", "GATr"), hyperparameters=True),
 }
 ERRORS = {"test_mse": "MSE in", "out_mse": "MSE out"}

@@ -25,11 +25,11 @@ DISCOVERY = (
     "cardinality", "mask", "sigma", "draw", "lambda_aug", "lambda_ortho", "similarity", "start", "lr", "lr_discriminator",
 )  # fmt: skip
 OPTIONAL = (  # left out of a run where there is none
-    "timesteps", "scaled", "axes", "warmup", "decay", "mask", "basis", "gradual", "lr_decay", "clip", "surface",
+    "timesteps", "scaled", "axes", "warmup", "decay", "mask", "basis", "gradual", "lr_decay", "clip", "surface", "restarts",
 )  # fmt: skip
 COUNTS = (
     "n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps",
-    "surface",
+    "surface", "restarts",
 )  # fmt: skip
 CHOICES = {
     "target": ("label", "prediction"),
@@ -135,7 +135,7 @@ def configuration(settings: Mapping[str, Any]) -> Run:
         names = (*(name for name in COMMON if name not in ("error_samples", "error_draws")), *DISCOVERY)
     else:
         augmenter = {None: (), "group": ("group", "copies", "target")}.get(method.basis, AUGMENTED)
-        names = (*COMMON, "basis", *augmenter, *method.hyperparameters, "lr_decay", "clip", "surface")
+        names = (*COMMON, "basis", *augmenter, *method.hyperparameters, "lr_decay", "clip", "surface", "restarts")
         names += ("decay",) if method.regularisers else ()
         names += ("gradual",) if isinstance(method.alpha, str) and isinstance(method.beta, str) else ()
         names += ("similarity",) if "lambda_aug" in method.regularisers else ()

@@ -28,7 +28,7 @@ WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed pas
 BATCH = 500
 IRRELEVANT = (  # what costs no time
     "seed", "scenario", "steps", "lr", "lr_discriminator", "n_train", "n_eval", "error_samples", "error_draws", "mask", "start", "sigma",
-    "lambda_aug", "basis",
+    "lambda_aug", "basis", "restarts",
 )  # fmt: skip
 
 
@@ -56,6 +56,7 @@ def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor |
     # validation passes fall on a few steps only; the median does not see them
     times: list[float] = []
     short = {**run, "steps": WARM_UP + STEPS, "error_samples": 1, "error_draws": 1}
+    short.pop("restarts", None)
     trainer_of(run).fit(task, [short], lambda _: times.append(now()), known=known)
     record = {"run": run, "step_s": spread([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)])}
     if "error_samples" not in run:  # it discovers and does not predict

@@ -43,7 +43,7 @@ def results_of(experiment: str, profile: str = "best", results: Path = RESULTS, 
         run = record["run"]
         times = {}
         if "step_s" in timing:
-            times["train_s"] = timing["step_s"]["median"] * run["steps"] + discovery.get(run.get("basis"), 0.0)
+            times["train_s"] = timing["step_s"]["median"] * run["steps"] * run.get("restarts", 1) + discovery.get(run.get("basis"), 0.0)
             discovery[record_path(experiment, run, results).stem] = times["train_s"]
         times |= {name: timing[name]["median"] for name in ("forward_s", "backward_s", "inference_s") if name in timing}
         for suffix in ("", "_plain"):

@@ -58,6 +58,14 @@ class Study:
             shown.append(paper_layout(tidy).style.set_caption(f"{title} ({where})"))
         return shown
 
+    def hyperparameters(self, name: str, title: str) -> Any:
+        """That table with the published settings beside the profile's."""
+        tidy = self.artefact(name).rename(columns={"mean": "ours"})
+        wide = tidy.pivot(index="metric", columns="model", values=["published", "ours"]).swaplevel(axis=1)
+        columns = [(model, whose) for model in tidy.model.unique() for whose in ("published", "ours")]
+        shown = wide.loc[tidy.metric.unique(), columns].rename_axis(index=None, columns=[None, None])
+        return shown.style.format("{:,.7g}", na_rep="").set_caption(f"{title} (profile {self.frame.profile[0]})")
+
     def claims(self, rows: Iterable[tuple], *columns: str) -> Any:
         """Statements, their numbers and whether they hold, as a table; `columns` stand before them."""
         note = " — no claim is decided at smoke" if self.profile == "smoke" else ""

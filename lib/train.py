@@ -26,6 +26,7 @@ from lib.tasks import Task
 
 # What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
 STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse")
+FAR = 1_000_000  # between the seeds of a run's restarts
 EVALUATIONS = 10  # validation passes a run, evenly spaced; the best one's weights are kept
 
 
@@ -48,7 +49,8 @@ def fit(
     known : generators (C, n, n) found before, in place of the task's ground truth, for fixed augmenters and equivariant networks.
     noise : standard deviation of what is added to the start of every parameter, the basis too.
 
-    A run with a `surface` has the loss around its best weights too, on that many points in each of two directions.
+    A run with a `surface` has the loss around its best weights too, on that many points in each of two directions. A run with `restarts` is
+    trained that many times, see `best_of_restarts`.
 
     Raises
     ------
@@ -64,6 +66,8 @@ def fit(
         if differing:
             raise ValueError(f"runs of one stack may differ in {', '.join(STACKABLE)} only, these differ in {', '.join(sorted(differing))}")
 
+    if "restarts" in first:
+        return best_of_restarts(task, runs, progress, known=known, noise=noise)
     started = time.perf_counter()
     device = task.generators.device
     learners = [Learner(run, task, known) for run in runs]
@@ -131,6 +135,24 @@ def fit(
             grid = loss_surface(template.model, partial(task_loss, task), run["surface"], run["seed"])
             result |= {"surface": grid.tolist(), "metrics": {**scores, **ruggedness(grid)}}
         results.append(result)
+    return results
+
+
+def best_of_restarts(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None = None, **options) -> list[dict[str, Any]]:
+    """`fit` from as many seeds as a run has `restarts`, the first its own; the result with the best validation score, and every restart's.
+
+    Ours: which basis a run settles on is a matter of its start; where it is no symmetry the averaged predictor's validation score shows it.
+    """
+    count = runs[0]["restarts"]
+    single = [{name: value for name, value in run.items() if name != "restarts"} for run in runs]
+    tried = fit(task, [{**run, "seed": run["seed"] + FAR * i} for run in single for i in range(count)], progress, **options)
+    score, best = f"val_{task.metric_name}", max if task.metric_name == "accuracy" else min
+    results = []
+    for start in range(0, len(tried), count):
+        group = tried[start : start + count]
+        kept = best(group, key=lambda result: result["metrics"][score])
+        spent = sum(result["train_s"] for result in group)
+        results.append({**kept, "train_s": spent, "restarts": [result["metrics"] for result in group]})
     return results
 
 

@@ -59,6 +59,19 @@ def test_a_run_on_vectors_is_the_same_alone_and_in_a_stack(label, one_thread):
         assert expected["metrics"] == pytest.approx(stacked["metrics"], rel=1e-12, abs=1e-6 if label == "EMLP + GT" else 0)
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_restarts_keep_the_best_on_validation(size, one_thread):
+    planned = dict(labelled_plan("two_body", "smoke", **VECTORS))
+    task = tasks.load("two_body", scenario="in", n_train=64, n_eval=40)
+    stack = [{**planned["SEMoLA_0"], "seed": seed, "restarts": 3} for seed in range(size)]
+    for run, result in zip(stack, fit(task, stack), strict=True):
+        alone = [fit(task, [{**planned["SEMoLA_0"], "seed": run["seed"] + train.FAR * i}])[0] for i in range(3)]
+        scores = [one["metrics"]["val_mse"] for one in alone]
+        assert len(set(scores)) == 3
+        assert numbers(result) == numbers(alone[scores.index(min(scores))])
+        assert [one["val_mse"] for one in result["restarts"]] == scores
+
+
 @pytest.mark.parametrize("method", ["standard", "semola"])
 def test_one_program_for_the_stack_agrees_with_turns(task, runs, method, monkeypatch):
     """What a GPU runs, vmap over the members, against one after another; in float64 on the CPU."""
