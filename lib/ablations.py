@@ -67,7 +67,7 @@ def against(knobs: Sequence[str], metrics: Sequence[str]) -> Callable[[pd.DataFr
         for ax, metric in zip(axes[:, 0], metrics, strict=True):
             ax.set_ylabel(NAMES[metric])
         if len(models) > 1:
-            axes[0, 0].legend(frameon=False, fontsize=8)
+            figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside upper center", ncols=len(models))
         return figure
 
     return draw
