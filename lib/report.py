@@ -127,7 +127,7 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
         found = {"validation": scores[key], "lag": lag, "cosine": scores.get("cosine"), "action": scores.get("action_score")}
         rows.append({"method": label, **tried, **found, "test": scores[key.replace("val_", "test_")]})
     frame = pd.DataFrame(rows)
-    varied = [name for name in names if frame[name].nunique() > 1]
+    varied = [name for name in names if len(set(frame[name]) - {""}) > 1]
     grouped = frame.groupby(["method", *varied], sort=False)
     summary = grouped.agg(
         validation=("validation", "mean"),
@@ -139,7 +139,8 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
         n=("lag", "size"),
     )
     summary = summary.reset_index().sort_values(["method", "validation"], ascending=[True, not accuracy], ignore_index=True)
-    return summary[["method", "validation", "lag", "cosine", "worst_cosine", "worst_action", "test", "n", *varied]]
+    columns = ["method", "validation", "lag", "cosine", "worst_cosine", "worst_action", "test", "n", *varied]
+    return summary[columns].dropna(axis="columns", how="all")
 
 
 def six_digits(value: float) -> float:
