@@ -46,11 +46,13 @@ def tolerances(experiment: str, label: str, run: dict) -> dict[str, float]:
 
 
 def retrained(runs: list[dict]) -> list[list[dict]]:
-    """The runs as they are trained again: alone, which gives what their stack gave; but for scalar predictions, whose product with a single
-    column rounds differently in a stack of one: with the runs that they were stacked with."""
-    first = runs[0]
-    scalar = not tasks.load_tiny(first["task"], scenario=first["scenario"]).outputs
-    return stacked(runs, "cpu") if scalar else [[run] for run in runs]
+    """The runs as they are trained again: alone, which gives what their stack gave; but where a layer has a single output (scalar
+    predictions, GATr), whose product rounds differently in a stack of one: with the runs that they were stacked with."""
+    alone, together = [], []
+    for run in runs:
+        single = run["model"] == "gatr" or not tasks.load_tiny(run["task"], scenario=run["scenario"]).outputs
+        (together if single else alone).append(run)
+    return [[run] for run in alone] + stacked(together, "cpu")
 
 
 def retrain(results: Path) -> bool:

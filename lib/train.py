@@ -39,9 +39,9 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Train the runs as one stack on the task's device and evaluate the best weights on validation; one result a run.
 
-    Each run draws from generators of its own, so its result does not depend on the stack: on a CPU exactly, but up to rounding where
-    predictions are scalar. On a GPU, and for networks without convolutions, the stack is one program under `vmap`; else its members take
-    turns.
+    Each run draws from generators of its own, so its result does not depend on the stack: on a CPU exactly, but up to rounding where a
+    layer has a single output (scalar predictions, GATr). On a GPU, and for networks without convolutions, the stack is one program under
+    `vmap`; else its members take turns.
 
     Parameters
     ----------
