@@ -13,7 +13,7 @@ def frame():
     for seed in (0, 1):
         for beta in (0.0, 1.0, 10.0):
             for kind in ({}, {"gradual": {}}):
-                run = {"method": "remul", "lambda_equiv": beta, "group": "10deg", **kind}
+                run = {"method": "remul", "lambda_equiv": beta, "group": "10deg", "clip": 10.0, **kind}
                 rows.append(("REMUL gradual" if kind else "REMUL", seed, run, 1.0 / (1 + beta)))
         rows.append(("Transformer", seed, {"method": "standard"}, 2.0))
         rows.append(("GATr", seed, {"method": "standard"}, 1e-7))
