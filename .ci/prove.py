@@ -48,10 +48,11 @@ def tolerances(experiment: str, label: str, run: dict) -> dict[str, float]:
 def retrained(runs: list[dict]) -> list[list[dict]]:
     """The runs as they are trained again: alone, which gives what their stack gave; but where a layer has a single output (scalar
     predictions, GATr), whose product rounds differently in a stack of one: with the runs that they were stacked with."""
+    kinds = {(run["task"], run["scenario"]) for run in runs}
+    scalar = {kind: not tasks.load_tiny(kind[0], scenario=kind[1]).outputs for kind in kinds}
     alone, together = [], []
     for run in runs:
-        single = run["model"] == "gatr" or not tasks.load_tiny(run["task"], scenario=run["scenario"]).outputs
-        (together if single else alone).append(run)
+        (together if run["model"] == "gatr" or scalar[run["task"], run["scenario"]] else alone).append(run)
     return [[run] for run in alone] + stacked(together, "cpu")
 
 

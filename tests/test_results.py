@@ -10,7 +10,7 @@ import yaml
 from lib.artefacts import FIGURES, TABLES
 from lib.losses import METHODS
 from lib.plan import labelled_plan, parameters, plan
-from lib.records import MissingRecordError, read_record, record_path
+from lib.records import MissingRecordError, record_path
 from lib.report import RESULTS, ROOT, build, main, results_of, search_summary
 from lib.runs import records
 
@@ -20,15 +20,12 @@ PROFILES = [(e, profile) for e in RECORDED for profile in parameters(e)["profile
 
 @pytest.mark.parametrize(("experiment", "profile"), PROFILES)
 def test_records_are_complete_and_not_stale(experiment, profile):
-    runs = plan(experiment, profile)
-    for run in runs:
-        record = read_record(record_path(experiment, run))
+    for record in records(experiment, plan(experiment, profile)):
+        assert record["state"] in ("fresh", "verified"), record["run"]
         assert record["data"] == ("official" if experiment.startswith("rotated_mnist") else "simulated")
         assert record["threads"] == 1
-        if not METHODS[run["method"]].adversarial:
+        if not METHODS[record["run"]["method"]].adversarial:
             assert record["metrics"]["E"] <= record["metrics"]["E_prime"] + 1e-6
-    for record in records(experiment, runs):
-        assert record["state"] in ("fresh", "verified"), record["run"]
 
 
 @pytest.mark.parametrize("name", [name for name, spec in TABLES.items() if spec.experiment in RECORDED])
@@ -107,6 +104,15 @@ def test_the_settings_are_those_that_the_search_chose():
     assert near(second).iloc[0].lambda_aug == used["semola"]["lambda_aug"]
     assert near(last).iloc[0].lambda_sparse == used["semola"]["lambda_sparse"]
     assert all(used["augmented"][name] == used["semola"][name] for name in ("lr", "gamma", "copies", "lambda_equiv", "warmup"))
+
+
+def test_the_falling_rate_of_two_bodies_is_the_one_that_the_search_chose():
+    trials = search_summary("two_body", "finalists_decay")
+    best = trials.groupby("method").first()
+    used = dict(labelled_plan("two_body", "quick"))
+    assert trials.lr_decay.nunique() == 3
+    assert {name: used[name]["lr_decay"] for name in best.index} == best.lr_decay.to_dict()
+    assert best.decay["SEMoLA_0"] == used["SEMoLA_0"]["decay"]
 
 
 def test_claims_of_the_quick_records():
