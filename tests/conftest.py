@@ -14,8 +14,11 @@ with install_import_hook("lib", "beartype.beartype"):
     import lib.models.gcnn
     import lib.models.mlp
     import lib.models.se3_transformer
+    import lib.models.soft_mlp
+    import lib.models.tensor_mlp
     import lib.models.transformer
     import lib.probe
+    import lib.representations
     import lib.tasks.discrete_rotation
     import lib.tasks.nbody
     import lib.tasks.partial_permutation
