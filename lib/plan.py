@@ -16,7 +16,7 @@ from lib.liegan import DISCRIMINATORS
 from lib.losses import METHODS
 from lib.records import RESULTS, ROOT, read_record, record_path, state
 
-DATA = ("scenario", "n_train", "n_eval", "timesteps", "scaled", "axes")  # what a task is loaded with
+DATA = ("scenario", "n_train", "n_eval", "timesteps", "scaled", "axes", "horizon")  # what a task is loaded with
 COMMON = (
     "task", *DATA, "model", "model_options", "method", "seed", "steps", "batch_size", "lr", "error_samples", "error_draws",
 )  # fmt: skip
@@ -25,11 +25,11 @@ DISCOVERY = (
     "cardinality", "mask", "sigma", "draw", "lambda_aug", "lambda_ortho", "similarity", "start", "lr", "lr_discriminator",
 )  # fmt: skip
 OPTIONAL = (  # left out of a run where there is none
-    "timesteps", "scaled", "axes", "warmup", "decay", "mask", "basis", "gradual", "lr_decay", "clip", "surface", "restarts",
+    "timesteps", "scaled", "axes", "horizon", "warmup", "decay", "mask", "basis", "gradual", "lr_decay", "clip", "surface", "restarts",
 )  # fmt: skip
 COUNTS = (
     "n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps",
-    "surface", "restarts",
+    "horizon", "surface", "restarts",
 )  # fmt: skip
 CHOICES = {
     "target": ("label", "prediction"),

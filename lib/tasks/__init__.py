@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lib.actions import Action
+from lib.molecules import Molecule
 
-TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation", "planted_symmetry", "nbody", "tokens")
+TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation", "planted_symmetry", "nbody", "md17", "tokens")
 
 
 def unchanged(prediction: Tensor) -> Tensor:
@@ -38,6 +39,7 @@ class Task:
     points, blocks : what the action score is taken over, (N, n), and the coordinates of each physical quantity.
     law : x -> y without noise, where it is known and the ground truth is a symmetry of it.
     interpolates : whether rho_x loses something on the way, so that E has a floor.
+    graph : of the tokens, the same for every sample, for networks that pass messages along its edges.
     data, sha256 : the label of the data (official, rebuilt, surrogate, simulated) and the digest of its file.
     """
 
@@ -64,6 +66,7 @@ class Task:
     family: Tensor | None = None
     law: Callable[[Tensor], Tensor] | None = None
     interpolates: bool = False
+    graph: Molecule | None = None
     output: Callable[[Tensor], Tensor] = unchanged
     as_target: Callable[[Tensor], Tensor] = unchanged
     reported: Callable[[Tensor], Tensor] = unchanged
@@ -85,7 +88,8 @@ class Task:
 
         pairs = {name: tuple(move(t) for t in getattr(self, name)) for name in ("train", "val", "test")}
         further = {name: tuple(move(t) for t in pair) for name, pair in self.further.items()}
-        return replace(self, **pairs, further=further, generators=move(self.generators), points=move(self.points))
+        graph = None if self.graph is None else self.graph.to(device, dtype)
+        return replace(self, **pairs, further=further, generators=move(self.generators), points=move(self.points), graph=graph)
 
 
 def load(name: str, **options) -> Task:
