@@ -41,5 +41,5 @@ def _count(described: str) -> int:
     described = json.loads(described)
     task = tasks.load_tiny(described["task"], scenario=described["scenario"])
     shapes = task.train[0].shape[1:], task.outputs
-    network = models.build(described["model"], torch.Generator(), *shapes, task.generators, **described["options"])
+    network = models.build(described["model"], torch.Generator(), *shapes, task.generators, task.graph, **described["options"])
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -32,7 +32,11 @@ class Learner(nn.Module):
         self.run, self.task, self.method = run, task, method_named(run["method"])
         known = (task.generators if known is None else known).cpu()
         shapes = task.train[0].shape[1:], task.outputs
-        self.model = models.build(run["model"], random_stream(run["seed"], "network"), *shapes, known, **run["model_options"])
+        if getattr(models.class_of(run["model"]), "needs_graph", False) and task.graph is None:
+            raise ValueError(
+                f"{run['model']} passes messages along the edges of a graph, and task {task.name} has none: take another model"
+            )
+        self.model = models.build(run["model"], random_stream(run["seed"], "network"), *shapes, known, task.graph, **run["model_options"])
         if "gradual" in run and hasattr(self.model, "with_penalty"):
             raise ValueError(f"gradual weights balance two terms, and {run['model']} brings a third: keep its weights constant")
         if "gradual" in run and run["target"] == "prediction":

@@ -9,9 +9,11 @@ with install_import_hook("lib", "beartype.beartype"):
     import lib.losses
     import lib.metrics
     import lib.models.cnn
+    import lib.models.egnn
     import lib.models.emlp
     import lib.models.gatr
     import lib.models.gcnn
+    import lib.models.gnn
     import lib.models.mlp
     import lib.models.se3_transformer
     import lib.models.soft_mlp
@@ -20,6 +22,7 @@ with install_import_hook("lib", "beartype.beartype"):
     import lib.probe
     import lib.representations
     import lib.tasks.discrete_rotation
+    import lib.tasks.md17
     import lib.tasks.nbody
     import lib.tasks.partial_permutation
     import lib.tasks.planted_symmetry

@@ -17,7 +17,7 @@ CHANGES = [
     ({"scenarios": ["sideways"]}, "unknown scenario 'sideways': rotated_mnist has in, out, out30"),
     ({"target": "labels"}, "target must be one of label, prediction, got 'labels'"),
     ({"rows": [{"label": "x", "model": "cnn", "method": "semolla"}]}, "unknown method 'semolla': choose one of standard"),
-    ({"rows": [{"label": "x", "model": "gnn", "method": "semola"}]}, "unknown model 'gnn': choose one of cnn"),
+    ({"rows": [{"label": "x", "model": "gan", "method": "semola"}]}, "unknown model 'gan': choose one of cnn"),
     ({"betta": 1.0}, "unknown setting betta"),
     ({"steps": 0}, "steps must be a whole number"),
     ({"warmup": 0}, r"warmup must be a share of the steps in \(0, 1\], or null for none, got 0"),

@@ -7,6 +7,8 @@ import importlib
 import torch
 from torch import Tensor, nn
 
+from lib.molecules import Molecule
+
 MODELS = {
     "cnn": ("lib.models.cnn", "CNN"),
     "gcnn": ("lib.models.gcnn", "GCNN"),
@@ -18,22 +20,32 @@ MODELS = {
     "transformer": ("lib.models.transformer", "Transformer"),
     "se3_transformer": ("lib.models.se3_transformer", "SE3Transformer"),
     "gatr": ("lib.models.gatr", "GATr"),
+    "gnn": ("lib.models.gnn", "GNN"),
+    "egnn": ("lib.models.egnn", "EGNN"),
 }
 
 
 def build(
-    name: str, generator: torch.Generator, inputs: torch.Size, outputs: torch.Size, generators: Tensor | None = None, **options
+    name: str,
+    generator: torch.Generator,
+    inputs: torch.Size,
+    outputs: torch.Size,
+    generators: Tensor | None = None,
+    graph: Molecule | None = None,
+    **options,
 ) -> nn.Module:
     """A network from samples of shape `inputs` to predictions of shape `outputs`, with freshly drawn parameters.
 
-    `generator` (CPU) is the only source of randomness; `generators` are for networks that are equivariant to a given algebra.
+    `generator` (CPU) is the only source of randomness; `generators` are for networks that are equivariant to a given algebra, `graph` for
+    those that pass messages along its edges and say so by `needs_graph`.
 
     Raises KeyError, with the known names, for an unknown model.
     """
     cls = class_of(name)
+    given = (generators, graph) if getattr(cls, "needs_graph", False) else (generators,)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        return cls(inputs, outputs, generators, **options)
+        return cls(inputs, outputs, *given, **options)
 
 
 def class_of(name: str) -> type[nn.Module]:
