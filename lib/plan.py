@@ -16,7 +16,7 @@ from lib.liegan import DISCRIMINATORS
 from lib.losses import METHODS
 from lib.records import RESULTS, ROOT, read_record, record_path, state
 
-DATA = ("scenario", "n_train", "n_eval", "timesteps", "scaled", "axes", "horizon")  # what a task is loaded with
+DATA = ("scenario", "n_train", "n_eval", "timesteps", "scaled", "axes", "horizon", "assignment")  # what a task is loaded with
 COMMON = (
     "task", *DATA, "model", "model_options", "method", "seed", "steps", "batch_size", "lr", "error_samples", "error_draws",
 )  # fmt: skip
@@ -25,7 +25,8 @@ DISCOVERY = (
     "cardinality", "mask", "sigma", "draw", "lambda_aug", "lambda_ortho", "similarity", "start", "lr", "lr_discriminator",
 )  # fmt: skip
 OPTIONAL = (  # left out of a run where there is none
-    "timesteps", "scaled", "axes", "horizon", "warmup", "decay", "mask", "basis", "gradual", "lr_decay", "clip", "surface", "restarts",
+    "timesteps", "scaled", "axes", "horizon", "assignment", "warmup", "decay", "mask", "basis", "gradual", "lr_decay", "clip",
+    "surface", "restarts",
 )  # fmt: skip
 COUNTS = (
     "n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps",
@@ -163,6 +164,8 @@ def check(run: Run) -> None:
         if name in COUNTS and not (isinstance(value, int) and value >= 1):
             role = " (K, the augmentations per sample)" if name == "copies" else ""
             raise ConfigError(f"{name}{role} must be a whole number of at least 1, got {value}")
+        if name == "assignment" and not (isinstance(value, int) and (value == 0 or (value > 0 and run["scenario"] == "walk"))):
+            raise ConfigError(f"assignment must be 0, or for walk a positive whole number, got {value} for {run['scenario']}")
         if name == "surface" and value < 3:
             raise ConfigError(f"surface must be at least 3 points each way, got {value}")
         if name in ("gamma", "lr", "lr_discriminator", "sigma", "clip") and not value > 0:

@@ -21,8 +21,10 @@ with install_import_hook("lib", "beartype.beartype"):
     import lib.models.transformer
     import lib.probe
     import lib.representations
+    import lib.skeleton
     import lib.tasks.discrete_rotation
     import lib.tasks.md17
+    import lib.tasks.mocap
     import lib.tasks.nbody
     import lib.tasks.partial_permutation
     import lib.tasks.planted_symmetry

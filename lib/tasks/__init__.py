@@ -12,7 +12,7 @@ from torch import Tensor
 from lib.actions import Action
 from lib.molecules import Molecule
 
-TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation", "planted_symmetry", "nbody", "md17", "tokens")
+TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation", "planted_symmetry", "nbody", "mocap", "md17", "tokens")
 
 
 def unchanged(prediction: Tensor) -> Tensor:
