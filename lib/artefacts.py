@@ -18,6 +18,7 @@ class Table:
     floor: str = ""  # the row whose interpolation floor is a row of its own
     discovered: bool = False  # only the rows that discover a basis
     hyperparameters: bool = False  # keys are settings, not results
+    at_best_beta: bool = False  # of a model that turns beta, only the runs at the one chosen on validation
 
 
 @dataclass(frozen=True)

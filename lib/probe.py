@@ -22,10 +22,10 @@ from lib.groups import random_stream
 from lib.losses import WHOLE
 from lib.plan import DATA, ConfigError, Run, parameters, plan
 from lib.records import RESULTS, MissingRecordError, code_digest, provenance, read_record, write_record
-from lib.runs import discovered, trainer_of
+from lib.runs import discovered, reuse_memory, trainer_of
 
-WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes over BATCH samples
-BATCH = 500
+WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes
+BATCH = 500  # samples of a pass, at most
 IRRELEVANT = (  # what costs no time
     "seed", "scenario", "steps", "lr", "lr_discriminator", "n_train", "n_eval", "error_samples", "error_draws", "mask", "start", "sigma",
     "lambda_aug", "basis", "restarts",
@@ -45,7 +45,11 @@ def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor |
     `known` generators take the place of the ground truth, as in `lib.train.fit`.
     """
     torch.set_num_threads(threads)
-    data = {name: run[name] for name in DATA if name in run} | {"n_train": max(BATCH, run["batch_size"]), "n_eval": BATCH}
+    reuse_memory()
+    data = {name: run[name] for name in DATA if name in run} | {
+        "n_train": max(BATCH, run["batch_size"]),
+        "n_eval": min(BATCH, run["n_eval"]),
+    }
     task = tasks.load(run["task"], **data).to(device)
 
     def now() -> float:
@@ -66,7 +70,11 @@ def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor |
     record |= parts_of_a_step(learner, task, run, now)
     with torch.no_grad():
         for suffix, predict in evaluation.predictors(learner, task, run).items():
-            record[f"predict_s{suffix}"] = spread([seconds(predict, task.test[0], now) / BATCH for _ in range(PASSES + 1)][1:])
+            if suffix and not learner.averages:
+                record[f"predict_s{suffix}"] = record["predict_s"]  # the same predictor
+                break
+            passes = [seconds(predict, task.test[0], now) / len(task.test[0]) for _ in range(PASSES + 1)]
+            record[f"predict_s{suffix}"] = spread(passes[1:])
     return {**record, **provenance(run, device, threads)}
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 import seaborn as sns
 
 from lib.artefacts import FIGURES, TABLES
+from lib.dial import at_best_beta
 from lib.hyperparameters import with_hyperparameters
 from lib.losses import METHODS
 from lib.plan import ConfigError, best_profile, labelled_plan, parameters
@@ -71,6 +72,8 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
     """
     spec = TABLES[name]
     frame = chosen(results_of(spec.experiment, profile, results, **changes), spec.rows)
+    if spec.at_best_beta:
+        frame = at_best_beta(frame)
     if spec.hyperparameters:
         frame = with_hyperparameters(frame)
     if spec.discovered:

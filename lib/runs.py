@@ -6,9 +6,11 @@ python -m lib.runs EXPERIMENT [--profile quick] [--plan] [--train missing|never|
 from __future__ import annotations
 
 import argparse
+import ctypes
 import functools
 import itertools
 import json
+import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,8 @@ from lib import liegan, models, tasks, train
 from lib.losses import METHODS
 from lib.plan import DATA, ConfigError, Run, plan, profile_of
 from lib.records import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, state, write_record
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 
 
 def records(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[dict[str, Any]]:
@@ -104,9 +108,21 @@ def stacked(runs: Sequence[Run], device: str) -> list[list[Run]]:
     return [list(group) for _, group in itertools.groupby(sorted(runs, key=shape), key=shape)]
 
 
+def reuse_memory() -> None:
+    """Have glibc keep what is freed: by default tensors of a few megabytes go back to the system, which clears pages for the next step.
+
+    Ours, for speed (benchmarks/memory.py); other C libraries are left alone.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for parameter, size in ((M_MMAP_THRESHOLD, 2**25), (M_TRIM_THRESHOLD, 2**31 - 1)):
+            libc.mallopt(parameter, size)
+
+
 def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", results: Path = RESULTS) -> int:
     """Train one stack, write its records, return how many."""
     torch.set_num_threads(1)
+    reuse_memory()
     first, started = stack[0], time.perf_counter()
     made = provenance(first, device, torch.get_num_threads())
     task = load_task(first["task"], device, **{name: first[name] for name in DATA if name in first})

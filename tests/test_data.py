@@ -136,3 +136,14 @@ def test_arrays_are_mnist():
     }  # fmt: skip
     assert arrays["train_y"][:5].tolist() == [5, 0, 4, 1, 9]
     assert np.bincount(arrays["test_y"]).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_what_may_be_left_out_is_unless_it_is_asked_for(monkeypatch, capsys):
+    nowhere = sources.Source(mirror="no/such/file", official="http://127.0.0.1:9/nothing")
+    gone = replace(DATASETS["mocap_run"], file="data/no_such_file.npz", sources={"motion_run": nowhere})
+    monkeypatch.setattr(data, "DATASETS", {"gone": gone})
+    assert data.main([]) == 0
+    assert "without it, all but motion capture works" in capsys.readouterr().err
+    assert data.main(["gone"]) == 1
+    monkeypatch.setattr(data, "DATASETS", {"gone": replace(gone, left_out="")})
+    assert data.main([]) == 1

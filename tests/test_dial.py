@@ -47,3 +47,13 @@ def test_durations_are_drawn_against_the_batch():
     figure = figures.durations(figures.durations.numbers(frame))
     assert [ax.get_title() for ax in figure.axes] == ["forward", "backward", "inference"]
     assert list(figure.axes[1].lines[0].get_ydata()) == pytest.approx([0.2, 0.8])
+
+
+def test_beta_is_chosen_on_validation_alone(frame):
+    errors = {0.0: (3.0, 5.0), 1.0: (4.0, 1.0), 10.0: (0.0, 9.0)}  # by seed; 1 has the least mean, 10 the least error
+    frame["val_mse"] = [
+        errors[run["lambda_equiv"]][seed] if "lambda_equiv" in run else 7.0 for run, seed in zip(frame.run, frame.seed, strict=True)
+    ]
+    chosen = dial.at_best_beta(frame.assign(test_mse=range(len(frame))))
+    assert {run["lambda_equiv"] for run in chosen.run[chosen.model.str.startswith("REMUL")]} == {1.0}
+    assert chosen.groupby("model").size().to_dict() == {"GATr": 2, "REMUL": 2, "REMUL gradual": 2, "Transformer": 2}
