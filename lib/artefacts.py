@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib import ablations, dial, figures
+from lib import ablations, dial, figures, molecule_drawings, times
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,15 @@ SIZES = {
     "Parameters": ("parameters", "1"),
 }
 DEGREES = {"Layers": ("layers", "1"), "Degrees": ("degrees", "1")}
+OF_MLPS = {"Hidden dim": ("channels", "1"), "Layers": ("blocks", "1"), "Parameters": ("parameters", "1")}
+OF_GNNS = {"Layers": ("layers", "1"), "Hidden dim": ("channels", "1"), "Parameters": ("parameters", "1")}
 TRAINING = {"Training steps": ("steps", "1"), "Batch size": ("batch_size", "1"), "Learning rate": ("lr", "1")}
+EPOCHS = {"Epochs": ("epochs", "1"), **TRAINING}
+VERTICAL = {"E about the vertical": ("E_vertical", "raw units"), "E' about the vertical": ("E_prime_vertical", "raw units")}
+MOLECULAR = {"MSE": ("test_mse", "Å²"), "E": ("E", "Å"), "E'": ("E_prime", "Å")}
+TRANSFORMERS = ("SE(3)-Transformer", "GATr", "Transformer", "Transformer + aug", "REMUL")
+PERCEPTRONS = ("EMLP", "RPP", "PER", "MLP", "MLP + aug", "MLP + REMUL")
+GRAPH_NETWORKS = ("EGNN", "GNN", "GNN + aug", "REMUL")
 TABLES = {
     "semola_tab1": Table("rotated_mnist", BASIS, discovered=True),
     "semola_tab2": Table("rotated_mnist", {"Accuracy": ("test_accuracy", "%"), "E": ("E", "1")}, floor="CNN + GT aug"),
@@ -76,11 +84,23 @@ TABLES = {
     "semola_tab18": Table("partial_permutation", INSIDE, discovered=True),
     "semola_tab19": Table("partial_permutation", {"MSE": ("test_mse", "1"), "E": ("E", "1")}),
     "semola_tab20": Table("partial_permutation", {**TIMES, "E'": ("E_prime", "1")}),
+    "remul_tab1": Table("mocap", {**MSE, **RAW, **VERTICAL}, TRANSFORMERS, at_best_beta=True),
+    "remul_tab1_mlp": Table("mocap_mlp", {**MSE, **RAW, **VERTICAL}, PERCEPTRONS, at_best_beta=True),
+    "remul_tab2": Table("md17", MOLECULAR, GRAPH_NETWORKS, at_best_beta=True),
     "remul_tab5": Table("nbody", {**SIZES, **DEGREES, **TRAINING}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
+    "remul_tab6": Table("mocap", {**SIZES, **DEGREES, **EPOCHS}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
+    "remul_tab6_mlp": Table("mocap_mlp", {**OF_MLPS, **EPOCHS}, ("EMLP", "RPP", "PER", "MLP"), hyperparameters=True),
+    "remul_tab7": Table("md17", {**OF_GNNS, **EPOCHS}, ("EGNN", "GNN"), hyperparameters=True),
     "remul_tab8": Table("timing", SIZES, ("Transformer + REMUL", "GATr"), hyperparameters=True),
+    "md17_times": Table("md17", TIMES, GRAPH_NETWORKS),
 }
 ERRORS = {"test_mse": "MSE in", "out_mse": "MSE out"}
 ABLATED = ("lambda_task", "lambda_equiv", "lambda_aug", "lambda_sparse", "copies")
+IN_UNITS = {"test_mse": "MSE (raw units²)", "E": "E over all rotations\n(raw units)", "E_vertical": "E about the vertical\n(raw units)"}
+IN_UNITS_PRIME = {"E_prime": "E' over all rotations\n(raw units)", "E_prime_vertical": "E' about the vertical\n(raw units)"}
+IN_ANGSTROM, IN_ANGSTROM_PRIME = {"test_mse": "MSE (Å²)", "E": "E (Å)"}, {"E_prime": "E' (Å)"}
+IN_FIGURE_4 = ("aspirin", "ethanol", "malonaldehyde", "uracil")
+IN_FIGURE_9 = ("benzene", "naphthalene", "salicylic", "toluene")
 FIGURES = {
     "semola_fig1": Drawing("rotated_mnist", figures.method_diagram),
     "semola_fig2": Drawing("rotated_mnist", figures.bases),
@@ -98,8 +118,15 @@ FIGURES = {
     "planted_symmetry": Drawing("planted_symmetry", ablations.ratios),
     "remul_fig1": Drawing("loss_surface", figures.surfaces),
     "remul_fig2": Drawing("nbody", dial.against_beta({**ERRORS, "E": "E over all rotations"})),
-    "remul_fig5": Drawing("timing", figures.durations),
+    "remul_fig3": Drawing("mocap", dial.across_scenarios(IN_UNITS)),
+    "remul_fig4": Drawing("md17", dial.across_scenarios(IN_ANGSTROM, IN_FIGURE_4)),
+    "remul_fig5": Drawing("timing", times.durations),
     "remul_fig6": Drawing("nbody", dial.against_beta({"E_prime": "E' over all rotations"})),
     "remul_fig7": Drawing("nbody_samples", ablations.against(("copies",), ("test_mse", "out_mse"))),
+    "remul_fig8": Drawing("mocap", dial.across_scenarios(IN_UNITS_PRIME)),
+    "remul_fig9": Drawing("md17", dial.across_scenarios(IN_ANGSTROM, IN_FIGURE_9)),
+    "remul_fig10": Drawing("md17", dial.across_scenarios(IN_ANGSTROM_PRIME, (*IN_FIGURE_4, *IN_FIGURE_9))),
+    "remul_fig11": Drawing("md17", molecule_drawings.molecules),
+    "md17_timing": Drawing("md17", times.by_scenario, GRAPH_NETWORKS),
     "sensitivity": Drawing("rotated_mnist_ablations", ablations.against(("gamma", "copies"), ("test_accuracy", "cosine")), ("SEMoLA",)),
 }

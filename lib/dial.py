@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lib.figures import drawing
+from lib.figures import drawing, plain_ticks
 from lib.learner import Run
 
 NOT_DRAWN = 1e-6  # an exactly equivariant network's error is named in its panel, not drawn
+SIDE_BY_SIDE = 4  # scenarios in a row
+STROKES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))  # lines and markers of augmenters, for print without colours
+
+
+class Look(NamedTuple):
+    """How an augmenter's runs are drawn."""
+
+    colour: tuple[float, ...]
+    line: str = "-"
+    marker: str = "o"
 
 
 def dialled(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -21,13 +33,14 @@ def dialled(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     Models that turn beta are in the panel of gradual or of constant weights, the others are baselines.
     """
     rows, betas = [], {model: {run.get("lambda_equiv") for run in part} for model, part in frame.groupby("model").run}
+    clips = any("clip" in run for run in frame.run)
     for run in frame.itertuples():
         panel = ("gradual" if "gradual" in run.run else "constant") if len(betas[run.model]) > 1 else "baselines"
         place = {
             "panel": panel,
             "model": run.model,
             "beta": run.run.get("lambda_equiv"),
-            "group": augmenter(run.run),
+            "group": augmenter(run.run, clips),
             "seed": run.seed,
         }
         rows += [{"scenario": run.scenario, **place, "metric": metric, "score": getattr(run, metric)} for metric in metrics]
@@ -41,9 +54,17 @@ def at_best_beta(frame: pd.DataFrame, score: str = "val_mse") -> pd.DataFrame:
     return frame[means == means.groupby([frame.model, frame.scenario]).transform("min")]
 
 
-def augmenter(run: Run) -> str:
-    """The group that a run draws from, and whether its gradients are clipped; none without a group."""
-    return run["group"] + ("" if "clip" in run else ", unclipped") if "group" in run else ""
+def augmenter(run: Run, clips: bool) -> str:
+    """The group that a run draws from, and, where gradients of others are clipped, whether its own are not; none without a group."""
+    return run["group"] + (", unclipped" if clips and "clip" not in run else "") if "group" in run else ""
+
+
+def looks_of(numbers: pd.DataFrame, strokes: Sequence[tuple[str, str]]) -> dict[str, Look]:
+    """A look for each augmenter, the first for runs without one; the strokes are used in turn."""
+    groups = [group for group in numbers.group.fillna("").unique() if group]
+    colours = sns.color_palette("colorblind", 1 + len(groups))
+    strokes = [("-", "o"), *itertools.islice(itertools.cycle(strokes), len(groups))]
+    return {group: Look(colour, *stroke) for group, colour, stroke in zip(["", *groups], colours, strokes, strict=True)}
 
 
 def against_beta(metrics: Mapping[str, str]) -> Callable[[pd.DataFrame], Figure]:
@@ -54,12 +75,11 @@ def against_beta(metrics: Mapping[str, str]) -> Callable[[pd.DataFrame], Figure]
         panels = [panel for panel in ("gradual", "constant", "baselines") if panel in set(numbers.panel)]
         figure, axes = plt.subplots(len(metrics), len(panels), figsize=(2.9 * len(panels), 2.1 * len(metrics) + 0.9),
                                     squeeze=False, sharey="row", sharex="col", layout="constrained")  # fmt: skip
-        groups = [group for group in numbers.group.fillna("").unique() if group]
-        colours = dict(zip(["", *groups], sns.color_palette("colorblind", 1 + len(groups)), strict=True))
+        looks = looks_of(numbers, STROKES[:1])
         for i, (metric, name) in enumerate(metrics.items()):
             for j, panel in enumerate(panels):
                 part = numbers[(numbers.metric == metric) & (numbers.panel == panel)]
-                (baselines if panel == "baselines" else curves)(axes[i, j], part.assign(group=part.group.fillna("")), colours)
+                (baselines if panel == "baselines" else curves)(axes[i, j], part.assign(group=part.group.fillna("")), looks)
                 axes[i, j].set_yscale("log")
                 axes[i, j].grid(axis="y", color="0.92")
             axes[i, 0].set_ylabel(name)
@@ -67,33 +87,103 @@ def against_beta(metrics: Mapping[str, str]) -> Callable[[pd.DataFrame], Figure]
             ax.set_title(panel if panel == "baselines" else f"REMUL, {panel} weights")
         for ax in axes[-1, : len(panels) - ("baselines" in panels)]:
             ax.set_xlabel("β")
-        if groups:
-            handles = [plt.Line2D([], [], color=colours[group], marker="o", markersize=3, label=group) for group in groups]
-            figure.legend(handles=handles, title="augmenter", loc="outside right upper", frameon=False, fontsize=8, title_fontsize=8)
+        legend(figure, looks, loc="outside right upper")
         return figure
 
     return draw
 
 
-def curves(ax: plt.Axes, part: pd.DataFrame, colours: Mapping[str, tuple]) -> None:
+def across_scenarios(metrics: Mapping[str, str], scenarios: Sequence[str] = ()) -> Callable[[pd.DataFrame], Figure]:
+    """A drawing of metrics (key in the record to axis label) against beta for each of these scenarios, or of all, with the baselines.
+
+    Four scenarios stand side by side, their metrics one below the other. Next to each panel the baselines have a strip of their own, on
+    the same scale; their means are thin lines through both. Every metric and scenario has its own logarithmic scale.
+
+    Raises ValueError where the results are of none of these scenarios.
+    """
+
+    def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
+        found = frame[frame.scenario.isin(scenarios)] if scenarios else frame
+        if found.empty:
+            raise ValueError(f"no results of {', '.join(scenarios)}: these are of {', '.join(frame.scenario.unique())}")
+        found = dialled(found, list(metrics))
+        return found.assign(group=found.group.mask(found.panel == "gradual", found.group + ", gradual"))
+
+    @drawing(numbers_of)
+    def draw(numbers: pd.DataFrame) -> Figure:
+        numbers, looks = numbers.assign(group=numbers.group.fillna("")), looks_of(numbers, STROKES)
+        found = [scenario for scenario in scenarios or numbers.scenario.unique() if scenario in set(numbers.scenario)]
+        methods = numbers[numbers.panel == "baselines"].model.unique()
+        n, wide = len(metrics), min(len(found), SIDE_BY_SIDE)
+        blocks, names = -(-len(found) // wide), 0.06 * max(map(len, methods), default=0)  # inches that names take below a block
+        high = n * blocks
+        figure, axes = plt.subplots(high, 2 * wide, figsize=((1.9 + 0.2 * len(methods)) * wide, 1.5 * high + (0.3 + names) * blocks + 0.4),
+                                    squeeze=False, width_ratios=[1.5, 0.1 + 0.17 * len(methods)] * wide, layout="constrained")  # fmt: skip
+        figure.get_layout_engine().set(w_pad=0.02)
+        for ax in axes[high - n :, 2 * (len(found) % wide or wide) :].flat:
+            ax.axis("off")
+        for (i, scenario), (j, (metric, name)) in itertools.product(enumerate(found), enumerate(metrics.items())):
+            row, column = i // wide * n + j, i % wide
+            ax, strip = axes[row, 2 * column : 2 * column + 2]
+            beside_baselines(ax, strip, numbers[(numbers.scenario == scenario) & (numbers.metric == metric)], looks)
+            ax.set_title(scenario if j == 0 else "", loc="left")
+            ax.set_ylabel(name if column == 0 else "", fontsize=8)
+            ax.set_xlabel("β" if j == n - 1 else "")
+            for part in (ax, strip):
+                part.tick_params(labelbottom=j == n - 1)
+        legend(figure, looks, loc="outside upper right", ncols=len(looks))
+        return figure
+
+    return draw
+
+
+def beside_baselines(ax: plt.Axes, strip: plt.Axes, part: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+    """Curves against beta, and in the strip beside them, on the same scale, the baselines; each one's mean as a line through both."""
+    others = part[part.panel == "baselines"]
+    strip.sharey(ax)
+    curves(ax, part[part.panel != "baselines"], looks)
+    baselines(strip, others, looks, turned=90)
+    ax.set_yscale("log")
+    strip.tick_params(axis="y", labelleft=False)
+    for x, (_, points) in enumerate(others.groupby("model", sort=False)):
+        if points.score.max() >= NOT_DRAWN:
+            mean = points.score.mean()
+            ax.axhline(mean, color="0.75", linewidth=0.6, zorder=0)
+            strip.plot([-0.6, x], [mean, mean], color="0.75", linewidth=0.6, zorder=0)
+    plain_ticks(ax)
+
+
+def curves(ax: plt.Axes, part: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     """A point a seed and the mean as a line, for each augmenter; the values of beta at equal distances, so that 0 has a place."""
     betas = sorted(part.beta.unique())
     for group, points in part.groupby("group", sort=False):
-        at = points.beta.map(betas.index)
+        at, (colour, line, marker) = points.beta.map(betas.index), looks[group]
         mean = points.groupby("beta").score.mean()
-        ax.plot(range(len(betas)), mean.reindex(betas), color=colours[group], linewidth=1.5)
-        ax.scatter(at, points.score, s=10, color=colours[group], alpha=0.6, linewidth=0)
+        ax.plot(range(len(betas)), mean.reindex(betas), color=colour, linestyle=line, linewidth=1.5)
+        ax.scatter(at, points.score, s=10, color=colour, marker=marker, alpha=0.6, linewidth=0)
     ax.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas], fontsize=7)
 
 
-def baselines(ax: plt.Axes, part: pd.DataFrame, colours: Mapping[str, tuple]) -> None:
-    """A point a seed for each method; what is exact up to rounding is written instead."""
+def baselines(ax: plt.Axes, part: pd.DataFrame, looks: Mapping[str, Look], turned: float = 60) -> None:
+    """A point a seed for each method, whose name is turned by so many degrees; what is exact up to rounding is written instead."""
     models = list(part.model.unique())
     for x, model in enumerate(models):
         points = part[part.model == model]
         if points.score.max() < NOT_DRAWN:
             ax.text(x, 0.04, f"{points.score.mean():.0e}", transform=ax.get_xaxis_transform(), ha="center", fontsize=6, rotation=90)
         else:
-            ax.scatter([x] * len(points), points.score, s=14, color=colours[points.group.iloc[0]], linewidth=0)
-    ax.set_xticks(range(len(models)), models, fontsize=7, rotation=60, ha="right")
+            colour, _, marker = looks[points.group.iloc[0]]
+            ax.scatter([x] * len(points), points.score, s=14, color=colour, marker=marker, linewidth=0)
+    ax.set_xticks(range(len(models)), models, fontsize=7, rotation=turned, ha="center" if turned == 90 else "right")
     ax.set_xlim(-0.6, len(models) - 0.4)
+
+
+def legend(figure: Figure, looks: Mapping[str, Look], **place: str | int) -> None:
+    """The augmenters, where there are any."""
+    handles = [
+        plt.Line2D([], [], color=colour, linestyle=line, marker=marker, markersize=3, label=group)
+        for group, (colour, line, marker) in looks.items()
+        if group
+    ]
+    if handles:
+        figure.legend(handles=handles, title="augmenter", frameon=False, fontsize=8, title_fontsize=8, **place)

@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from lib import data
 
@@ -22,6 +23,16 @@ def drawing(numbers: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable:
         return draw
 
     return attach
+
+
+def plain_ticks(ax: plt.Axes) -> None:
+    """Few ticks on the logarithmic y axis, written as plain numbers: powers of ten, 1-2-5, or at equal steps, as the range is."""
+    low, high = ax.get_ylim()
+    few = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]) if high < 8 * low else LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,))
+    ax.yaxis.set_major_locator(few)
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.tick_params(axis="y", labelsize=7)
 
 
 # -------------------------------------------------------------------------------------------------- a learned basis
@@ -191,39 +202,6 @@ def surfaces(numbers: pd.DataFrame) -> Figure:
         ax.set_zlabel("log₁₀ loss", labelpad=1)
         ax.tick_params(labelsize=6, pad=-1)
     figure.subplots_adjust(left=0.02, right=0.95, wspace=0.12)
-    return figure
-
-
-# ----------------------------------------------------------------------------------------------------- times
-
-
-PARTS = {"forward_s": "forward", "backward_s": "backward", "inference_s": "inference"}
-
-
-def parts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Seconds of the parts of a step, and of a prediction, by model and batch size."""
-    rows = [
-        {"model": run.model, "batch_size": run.run["batch_size"], "part": part, "seconds": getattr(run, part)}
-        for run in frame.itertuples()
-        for part in PARTS
-    ]
-    return pd.DataFrame(rows)
-
-
-@drawing(parts)
-def durations(numbers: pd.DataFrame) -> Figure:
-    """Seconds against batch size: a panel for each part, a line for each model."""
-    figure, axes = plt.subplots(1, len(PARTS), figsize=(3 * len(PARTS), 2.9), sharey=True, layout="constrained")
-    models = list(numbers.model.unique())
-    colours = dict(zip(models, sns.color_palette("colorblind", len(models)), strict=True))
-    for ax, (part, name) in zip(axes, PARTS.items(), strict=True):
-        for model, points in numbers[numbers.part == part].groupby("model", sort=False):
-            ax.plot(points.batch_size, points.seconds, marker="o", markersize=3, color=colours[model], label=model)
-        ax.set(title=name, xlabel="batch size", xscale="log", yscale="log")
-        ax.set_xscale("log", base=2)
-        ax.grid(color="0.92")
-    axes[0].set_ylabel("time (s)")
-    axes[0].legend(frameon=False, fontsize=8)
     return figure
 
 

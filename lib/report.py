@@ -25,6 +25,7 @@ from lib.plan import ConfigError, best_profile, labelled_plan, parameters
 from lib.probe import probes
 from lib.records import RESULTS, ROOT, MissingRecordError, record_path
 from lib.runs import records
+from lib.times import at_work
 
 COLUMNS = ["id", "model", "scenario", "metric", "unit", "mean", "std", "n", "published", "published_std", "profile", "data", "state"]
 STATES = ("fresh", "verified", "earlier code", "stale")  # the worst of a row's records stands in the table
@@ -75,7 +76,7 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
     if spec.at_best_beta:
         frame = at_best_beta(frame)
     if spec.hyperparameters:
-        frame = with_hyperparameters(frame)
+        frame = everywhere(with_hyperparameters(frame), [key for key, _ in spec.metrics.values()])
     if spec.discovered:
         frame = frame[[METHODS[run["method"]].basis == "learnable" for run in frame.run]]
     floor = frame[frame.model == spec.floor].assign(model=f"interpolation floor ({spec.floor})")
@@ -86,7 +87,7 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
         for part, column in parts:
             for (model, scenario), group in part.dropna(subset=column).groupby(["model", "scenario"], sort=False):
                 timed = key.startswith(("train_s", "test_s"))
-                value = group[column].iloc[:1] if timed else group[column]  # a probe is one measurement, not one a seed
+                value = at_work(group)[column].iloc[:1] if timed else group[column]  # a probe is one measurement, not one a seed
                 state = max(group["timing" if timed else "state"], key=STATES.index)
                 last = {"profile": group["profile"].iloc[0], "data": group["data"].iloc[0], "state": state}
                 spread = math.nan if worst or spec.hyperparameters else value.std()
@@ -108,6 +109,12 @@ def notebook_of(experiment: str) -> str:
 def chosen(frame: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     """The rows of these labels, in their order; all without any."""
     return pd.concat([frame[frame.model == label] for label in labels], ignore_index=True) if labels else frame
+
+
+def everywhere(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The frame with the scenario "all" where there are several and no model's settings of these names depend on them."""
+    alike = frame.scenario.nunique() > 1 and (frame.groupby("model")[list(keys)].nunique(dropna=False) == 1).all(axis=None)
+    return frame.assign(scenario="all") if alike else frame
 
 
 def search_summary(experiment: str, profile: str = "search", results: Path = RESULTS) -> pd.DataFrame:
@@ -186,7 +193,7 @@ def build(name: str, profile: str = "best", results: Path = RESULTS, drawings: P
     write_csv(numbers, Path(drawings) / f"{name}.csv")
     with plt.rc_context({**sns.axes_style("white"), **STYLE}):
         figure = draw(pd.read_csv(Path(drawings) / f"{name}.csv"))
-        source = f"profile {frame['profile'].iloc[0]}, data {frame['data'].iloc[0]}, notebook {notebook_of(experiment)}"
+        source = f"profile {frame['profile'].iloc[0]}, data {', '.join(frame['data'].unique())}, notebook {notebook_of(experiment)}"
         figure.text(1.0, -0.01, source, ha="right", va="top", fontsize=6, color="0.4")
         figure.savefig(Path(drawings) / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight")
     plt.close(figure)

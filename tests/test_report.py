@@ -1,0 +1,93 @@
+"""Tables from made-up results: published values beside ours, settings that all scenarios share, times."""
+
+import pandas as pd
+import pytest
+
+from lib import report
+from lib.artefacts import PERCEPTRONS, TABLES, TRANSFORMERS
+from lib.records import ROOT
+from lib.tasks import scenarios
+
+MEASURED = {"remul_tab1": "mocap", "remul_tab1_mlp": "mocap", "remul_tab2": "md17"}
+
+
+def published(name: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "paper" / "published" / f"{name}.csv")
+
+
+def results(rows: list[str], names: tuple[str, ...], **settings) -> pd.DataFrame:
+    """Two seeds of each row and scenario; what is called REMUL at two betas, of which validation prefers 1."""
+    frame = []
+    for model in rows:
+        for scenario in names:
+            for seed in (0, 1):
+                for beta in (0.0, 1.0) if "REMUL" in model else (None,):
+                    run = {"lambda_equiv": beta, **settings} if beta is not None else settings
+                    found = {"test_mse": 3.0 if beta == 0 else 1.0 + seed, "val_mse": 2.0 if beta == 0 else 1.0}
+                    found |= dict.fromkeys(("E", "E_prime", "E_vertical", "E_prime_vertical"), 0.5)
+                    found |= {"train_s": 2.0 if beta else 1.0, "test_s": 0.1, "timing": "fresh"}
+                    meta = {"profile": "quick", "data": "surrogate", "state": "fresh", "run": run}
+                    frame.append({"model": model, "scenario": scenario, "seed": seed, **found, **meta})
+    return pd.DataFrame(frame)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_every_published_value_has_its_place(name, monkeypatch):
+    frame = results([*TABLES[name].rows, "REMUL, vertical"], scenarios(MEASURED[name]))
+    monkeypatch.setattr(report, "results_of", lambda *_, **__: frame)
+    tidy, paper = report.table(name), published(name)
+    beside = tidy.dropna(subset="published")
+    assert len(beside) == len(paper) == len(TABLES[name].rows) * len(scenarios(MEASURED[name]))
+    assert list(tidy.model.unique()) == list(TABLES[name].rows)
+    assert set(beside.metric) == {"MSE"} and set(beside["mean"]) == {1.5}, "REMUL at its best beta"
+
+
+def test_published_values_are_the_papers_hundredths():
+    first, perceptrons, molecules = (published(name).set_index(["model", "scenario"]) for name in MEASURED)
+    of = lambda table, models, scenario: [round(100 * table.published[model, scenario], 4) for model in models]  # noqa: E731
+    assert of(first, TRANSFORMERS, "walk") == [10.85, 10.06, 5.21, 5.3, 4.95]
+    assert of(first, TRANSFORMERS, "run") == [42.13, 32.38, 20.78, 29.83, 18.5]
+    assert of(perceptrons, PERCEPTRONS, "run") == [57.38, 34.18, 33.03, 39.56, 40.23, 32.57]
+    names = scenarios("md17")
+    assert [of(molecules, ["EGNN"], name)[0] for name in names] == [14.41, 62.40, 4.64, 13.64, 0.47, 1.02, 11.78, 0.64]
+    assert [of(molecules, ["REMUL"], name)[0] for name in names] == [9.28, 25.95, 4.02, 13.59, 0.54, 0.99, 9.38, 0.67]
+    assert molecules.published_std["GNN + aug", "benzene"] == 0.053
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("remul_tab7", {"task": "md17", "n_train": 500, "steps": 1000, "batch_size": 200, "lr": 5e-4}),
+        ("remul_tab6_mlp", {"task": "mocap", "n_train": 200, "steps": 32000, "batch_size": 12, "lr": 3e-4}),
+    ],
+)
+def test_settings_of_the_paper_are_shown_once_and_agree(name, settings, monkeypatch):
+    networks = {"EGNN": "egnn", "GNN": "gnn", "EMLP": "tensor_emlp", "RPP": "rpp", "PER": "per", "MLP": "mlp"}
+    names = scenarios(settings["task"])
+    frame = results(list(TABLES[name].rows), names)
+    options = {"MLP": {"width": 680, "activation": "swish"}}
+    frame["run"] = [
+        {**settings, "scenario": scenario, "model": networks[model], "model_options": options.get(model, {})}
+        for model, scenario in zip(frame.model, frame.scenario, strict=True)
+    ]
+    monkeypatch.setattr(report, "results_of", lambda *_, **__: frame)
+    tidy = report.table(name)
+    assert set(tidy.scenario) == {"all"}
+    beside = tidy.dropna(subset="published")
+    assert len(beside) == len(published(name))
+    assert list(beside["mean"]) == list(beside.published)
+    frame.at[0, "run"] = {**frame.run[0], "lr": 1.0}
+    assert set(report.table(name).scenario) == set(names), "where a setting depends on the scenario, each stands for itself"
+
+
+def test_training_time_is_that_of_both_terms(monkeypatch):
+    frame = results(list(TABLES["md17_times"].rows), ("aspirin", "uracil"))
+    monkeypatch.setattr(report, "results_of", lambda *_, **__: frame)
+    tidy = report.table("md17_times")
+    assert tidy[tidy.metric == "Train time"].groupby("model")["mean"].first().to_dict() == {
+        "EGNN": 1.0,
+        "GNN": 1.0,
+        "GNN + aug": 1.0,
+        "REMUL": 2.0,
+    }
+    assert set(tidy.n) == {1}, "one measurement, not one a seed"
