@@ -15,7 +15,8 @@ from pathlib import Path
 import yaml
 
 from lib import tasks
-from lib.plan import labelled_plan, plan
+from lib.data import DataError
+from lib.plan import DATA, labelled_plan, plan
 from lib.records import ROOT, agree, machine, provenance, read_record, record_path, write_record
 from lib.runs import stacked, train_missing
 
@@ -56,11 +57,22 @@ def retrained(runs: list[dict]) -> list[list[dict]]:
     return [[run] for run in alone] + stacked(together, "cpu")
 
 
+def drawn_from(affordable: list[tuple]) -> tuple:
+    """One of them, of an experiment whose data are there."""
+    drawn = random.choice(affordable)
+    try:
+        tasks.load(drawn[1]["task"], **{name: drawn[1][name] for name in DATA if name in drawn[1]})
+    except DataError as error:
+        print(f"{drawn[0]} is left out: {error}")
+        return drawn_from([other for other in affordable if other[0] != drawn[0]])
+    return drawn
+
+
 def retrain(results: Path) -> bool:
     """Draw a recorded quick run, train it again, compare."""
     planned = [(experiment, run, again) for experiment in RECORDED for again in retrained(plan(experiment, "quick")) for run in again]
     affordable = [drawn for drawn in planned if len(drawn[2]) * read_record(record_path(drawn[0], drawn[1]))["wall_s"] <= BUDGET_S]
-    experiment, run, stack = random.choice(affordable)
+    experiment, run, stack = drawn_from(affordable)
     label = next(label for label, other in labelled_plan(experiment, "quick") if other == run)
     path = record_path(experiment, run)
     recorded = read_record(path)

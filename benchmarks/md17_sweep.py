@@ -2,7 +2,7 @@
 
     python benchmarks/md17_sweep.py [--device cuda]
 
-Every molecule with a trajectory or a stand-in; three seeds each of the plain GNN, augmentation, and REMUL at three values of beta. One after
+Every molecule with a trajectory or a stand-in; three seeds each of the plain GNN, augmentation, and REMUL at three betas. One after
 another, each run has all threads to itself. Both sides take the same steps with the same code, so the ratio is that of stacking and of
 processes alone. Writes its row into results/benchmarks.csv.
 """

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from lib import evaluation, tasks, train
+from lib.data import DataError
 from lib.groups import random_stream
 from lib.losses import WHOLE
 from lib.plan import DATA, ConfigError, Run, parameters, plan
@@ -30,11 +31,13 @@ IRRELEVANT = (  # what costs no time
     "seed", "scenario", "steps", "lr", "lr_discriminator", "n_train", "n_eval", "error_samples", "error_draws", "mask", "start", "sigma",
     "lambda_aug", "basis", "restarts",
 )  # fmt: skip
+SIZED = ("md17",)  # tasks whose scenarios have samples of their own size
 
 
 def probe_path(experiment: str, run: Run, results: Path = RESULTS) -> Path:
     """<results>/runs/<experiment>/probe-<model>-<method>-<digest of what the speed depends on>.json"""
-    relevant = {name: value for name, value in run.items() if name not in IRRELEVANT}
+    kept = ("scenario",) if run["task"] in SIZED else ()
+    relevant = {name: value for name, value in run.items() if name not in IRRELEVANT or name in kept}
     key = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:10]
     return Path(results) / "runs" / experiment / f"probe-{run['model']}-{run['method']}-{key}.json"
 
@@ -150,7 +153,7 @@ def probe_missing(experiment: str, runs: Sequence[Run], results: Path = RESULTS,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; exit status 2 for a configuration that cannot be meant."""
+    """The command line; exit status 2 for a configuration that cannot be meant; an experiment without its data is skipped."""
     parser = argparse.ArgumentParser(prog="python -m lib.probe", description="Time the methods of an experiment, one after another.")
     parser.add_argument("experiment", help="a section of params.yaml")
     parser.add_argument("--profile", default="best")
@@ -162,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"lib.probe: {error}", file=sys.stderr)
         return 2
+    except DataError as error:
+        print(f"{options.experiment} is skipped: {error}", file=sys.stderr)
     return 0
 
 

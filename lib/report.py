@@ -126,18 +126,18 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
     """
     labels, runs = zip(*labelled_plan(experiment, profile, results), strict=True)
     names = ["lr", "lr_decay", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target"]
-    names += ["lambda_equiv", "lambda_aug", "lambda_sparse"]
+    names += ["lambda_equiv", "lambda_aug", "lambda_sparse", "basic_wd", "weight"]
     rows = []
     for label, record in zip(labels, records(experiment, runs, results), strict=True):
         run, scores = record["run"], record["metrics"]
         key = next(name for name in scores if name.startswith("val_"))
-        tried = {name: run.get(name, "") for name in names}
+        tried = {name: (run | run["model_options"]).get(name, "") for name in names}
         accuracy = key == "val_accuracy"
         lag = scores[f"{key}_plain"] - scores[key] if accuracy else scores[key] / scores[f"{key}_plain"]
         found = {"validation": scores[key], "lag": lag, "cosine": scores.get("cosine"), "action": scores.get("action_score")}
         rows.append({"method": label, **tried, **found, "test": scores[key.replace("val_", "test_")]})
     frame = pd.DataFrame(rows)
-    varied = [name for name in names if len(set(frame[name]) - {""}) > 1]
+    varied = [name for name in names if frame.groupby("method")[name].nunique().max() > 1]
     grouped = frame.groupby(["method", *varied], sort=False)
     summary = grouped.agg(
         validation=("validation", "mean"),

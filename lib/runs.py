@@ -23,11 +23,12 @@ import torch
 from tqdm import tqdm
 
 from lib import liegan, models, tasks, train
+from lib.data import DataError
 from lib.losses import METHODS
 from lib.plan import DATA, ConfigError, Run, plan, profile_of
 from lib.records import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, state, write_record
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
 
 
 def records(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[dict[str, Any]]:
@@ -109,14 +110,14 @@ def stacked(runs: Sequence[Run], device: str) -> list[list[Run]]:
 
 
 def reuse_memory() -> None:
-    """Have glibc keep what is freed: by default tensors of a few megabytes go back to the system, which clears pages for the next step.
+    """Have glibc keep what is freed: by default large tensors go back to the system, which clears pages for the next step.
 
     Ours, for speed (benchmarks/memory.py); other C libraries are left alone.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        for parameter, size in ((M_MMAP_THRESHOLD, 2**25), (M_TRIM_THRESHOLD, 2**31 - 1)):
-            libc.mallopt(parameter, size)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", results: Path = RESULTS) -> int:
@@ -188,7 +189,10 @@ def print_plan(experiment: str, runs: Sequence[Run], results: Path = RESULTS) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; exit status 1 where runs are left to train, 2 for a configuration that cannot be meant."""
+    """The command line; exit status 1 where runs are left to train, 2 for a configuration that cannot be meant.
+
+    An experiment whose data are not there is skipped: the message names the file and the ways to get it, the status is 0.
+    """
     parser = argparse.ArgumentParser(prog="python -m lib.runs", description="Plan the runs of an experiment and train what is missing.")
     parser.add_argument("experiment", help="a section of params.yaml")
     parser.add_argument("--profile", default="best", help="smoke, quick, paper, search, or best (the highest that is complete)")
@@ -208,6 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"lib.runs: {error}", file=sys.stderr)
         return 2
+    except DataError as error:
+        print(f"{options.experiment} is skipped: {error}", file=sys.stderr)
+        return 0
     if left:
         print(f"{left} runs are left: the same command goes on with them", file=sys.stderr)
     return int(left > 0)

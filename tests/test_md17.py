@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import tasks
+from lib import runs, tasks
 from lib.data import DataError
 from lib.molecules import benzene, molecule
 from lib.plan import DATA, OPTIONAL, ConfigError, check
@@ -284,3 +284,10 @@ def test_a_closed_network_is_named(away, monkeypatch, capsys):
     assert md17.main(["salicylic"]) == 1
     assert "salicylic: no download (closed); put md17_salicylic.npz from elsewhere at" in capsys.readouterr().err
     assert md17.main([]) == 1
+
+
+def test_an_experiment_without_its_data_is_skipped_with_a_message(away, capsys):
+    runs.load_task.cache_clear()
+    assert runs.main(["md17", "--profile", "smoke", "--backend", "serial"]) == 0
+    message = capsys.readouterr().err
+    assert "md17 is skipped" in message and "md17_ethanol.npz" in message and "python -m lib.tasks.md17 ethanol" in message
