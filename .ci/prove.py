@@ -18,7 +18,7 @@ from lib import tasks
 from lib.data import DataError
 from lib.plan import DATA, labelled_plan, plan
 from lib.records import ROOT, agree, machine, provenance, read_record, record_path, write_record
-from lib.runs import stacked, train_missing
+from lib.runs import load_task, stacked, train_missing
 
 EXPERIMENTS = ("rotated_mnist", "discrete_rotation", "partial_permutation")  # tried at smoke
 RECORDED = tuple(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["foreach"])  # one of their runs is drawn
@@ -61,7 +61,7 @@ def drawn_from(affordable: list[tuple]) -> tuple:
     """One of them, of an experiment whose data are there."""
     drawn = random.choice(affordable)
     try:
-        tasks.load(drawn[1]["task"], **{name: drawn[1][name] for name in DATA if name in drawn[1]})
+        load_task(drawn[1]["task"], "cpu", **{name: drawn[1][name] for name in DATA if name in drawn[1]})
     except DataError as error:
         print(f"{drawn[0]} is left out: {error}")
         return drawn_from([other for other in affordable if other[0] != drawn[0]])

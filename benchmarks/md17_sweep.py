@@ -1,41 +1,47 @@
 """A sweep on MD17 as this package trains it, stacks in parallel processes, against one run after another, in one run.
 
-    python benchmarks/md17_sweep.py [--device cuda]
+    python -m benchmarks.md17_sweep [--device cuda]
 
 Every molecule with a trajectory or a stand-in; three seeds each of the plain GNN, augmentation, and REMUL at three betas. One after
-another, each run has all threads to itself. Both sides take the same steps with the same code, so the ratio is that of stacking and of
-processes alone. Writes its row into results/benchmarks.csv.
+another, each run has all threads to itself: once with the network as its authors compute it, in a plain loop (md17_sweep), once with the
+code of this package (md17_sweep_same_code: what stacks and processes alone give). Writes its rows into results/benchmarks.csv.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import joblib
 import torch
-from exp_map import keep
 
+from benchmarks.exp_map import keep
 from lib import tasks, train
 from lib.data import DataError
+from lib.groups import random_stream
+from lib.learner import Learner
+from lib.losses import objective
 from lib.plan import DATA, Run, plan
 from lib.records import machine
-from lib.runs import stacked
+from lib.runs import reuse_memory, stacked
+from tests.scattered_gnn import scattered
 
-STEPS = 30
+STEPS = 10
 SHORT = {"steps": STEPS, "n_eval": 20, "error_samples": 1, "error_draws": 1}  # what is timed is training
 
 
-def sweep() -> dict[str, tuple[tasks.Task, list[Run]]]:
-    """By molecule, the task and its runs."""
+def sweep() -> list[tuple[tasks.Task, list[Run]]]:
+    """A task and its runs, molecule by molecule."""
     found = {}
     for run in plan("md17", "paper"):
         if run["model"] == "gnn" and run.get("lambda_equiv", 1.0) in (0.1, 1.0, 10.0):
             found.setdefault(run["scenario"], []).append({**run, **SHORT})
-    loaded = {}
+    loaded = []
     for molecule, runs in found.items():
         try:
-            loaded[molecule] = tasks.load("md17", **{name: runs[0][name] for name in DATA if name in runs[0]}), runs
+            loaded.append((tasks.load("md17", **{name: runs[0][name] for name in DATA if name in runs[0]}), runs))
         except DataError as error:
             print(f"{molecule} is left out: {error}")
     return loaded
@@ -43,32 +49,63 @@ def sweep() -> dict[str, tuple[tasks.Task, list[Run]]]:
 
 def train_stack(task: tasks.Task, stack: list[Run], threads: int) -> None:
     torch.set_num_threads(threads)
+    reuse_memory()
     train.fit(task, stack)
+
+
+def train_as_published(task: tasks.Task, run: Run) -> None:
+    """The same run as a plain loop over the network of gathers: two passes where there are two terms, PyTorch's own gradient and Adam."""
+    learner = Learner(run, task)
+    optimiser, draws = torch.optim.Adam(learner.model.parameters(), run["lr"]), random_stream(run["seed"], "augment", task.train[0].device)
+    weights = {name: run[name] for name in learner.method.hyperparameters}
+    for _ in range(run["steps"]):
+        chosen = torch.randperm(len(task.train[0]), device=task.train[0].device)[: run["batch_size"]]
+        x, y = task.train[0][chosen], task.train[1][chosen]
+        w = None if learner.augmenter is None else learner.augmenter.coefficients(len(x), run["copies"], draws)
+        loss, _ = objective(
+            learner.method, weights, partial(scattered, learner.model), learner.augmenter, x, y, w,
+            loss=task.loss, rho_x=task.rho_x, rho_y=task.rho_y,
+        )  # fmt: skip
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+def timed(calls: Iterable[Callable[[], None]], device: str) -> float:
+    started = time.perf_counter()
+    for call in calls:
+        call()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu")
     device = parser.parse_args().device
-    work = {molecule: (task.to(device), runs) for molecule, (task, runs) in sweep().items()}
+    work = [(task.to(device), runs) for task, runs in sweep()]
     cores = 1 if device.startswith("cuda") else joblib.cpu_count()
-    jobs = [(task, stack) for task, runs in work.values() for stack in stacked(runs, device)]
-    jobs.sort(key=lambda job: -len(job[1]) * job[0].outputs.numel())  # the longest first, so that no process is left with it
+    stacks = [(task, stack) for task, runs in work for stack in stacked(runs, device)]
+    stacks.sort(key=lambda job: -len(job[1]) * job[0].outputs.numel())  # the longest first, so that no process is left with it
+    singles = [(task, run) for task, runs in work for run in runs]
+    sides = {
+        "ours": lambda pool: [partial(pool, [joblib.delayed(train_stack)(task, stack, 1) for task, stack in stacks])],
+        "alone": lambda _: [partial(train_stack, task, [run], cores) for task, run in singles],
+        "published": lambda _: [partial(train_as_published, task, run) for task, run in singles],
+    }
     with joblib.Parallel(cores) as pool:
-        pool(joblib.delayed(train_stack)(task, [{**stack[0], "steps": 2}], 1) for task, stack in jobs[: 2 * cores])  # imports, first calls
-        started = time.perf_counter()
-        pool(joblib.delayed(train_stack)(task, stack, 1) for task, stack in jobs)
-        ours = time.perf_counter() - started
-    train_stack(jobs[0][0], [{**jobs[0][1][0], "steps": 2}], cores)
-    started = time.perf_counter()
-    for task, runs in work.values():
-        for run in runs:
-            train_stack(task, [run], cores)
-    reference = time.perf_counter() - started
-    count = sum(len(runs) for _, runs in work.values())
-    row = {"name": "md17_sweep", "size": f"{count} runs of {STEPS} steps, {len(work)} molecules", "ours_s": ours, "reference_s": reference}
-    keep([{**row, "ratio": reference / ours, "device": machine(device), "threads": cores}])
-    print(f"{row['size']}: ours {ours:.1f} s, one after another {reference:.1f} s, ratio {reference / ours:.2f}")
+        pool(
+            joblib.delayed(train_stack)(task, [{**stack[0], "steps": 2}], 1) for task, stack in stacks[: 2 * cores]
+        )  # imports, first calls
+        train_stack(stacks[0][0], [{**stacks[0][1][0], "steps": 2}], cores)
+        seconds = {name: timed(side(pool), device) for name, side in sides.items()}
+    size, rows = f"{len(singles)} runs of {STEPS} steps, {len(work)} molecules", []
+    for name, reference in (("md17_sweep", "published"), ("md17_sweep_same_code", "alone")):
+        pair = {"ours_s": seconds["ours"], "reference_s": seconds[reference], "ratio": seconds[reference] / seconds["ours"]}
+        rows.append({"name": name, "size": size, **pair, "device": machine(device), "threads": cores})
+        print(f"{name}: ours {pair['ours_s']:.1f} s, one after another {pair['reference_s']:.1f} s, ratio {pair['ratio']:.2f}")
+    keep(rows)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,11 @@ from lib.plan import DATA, labelled_plan
 from lib.records import machine
 from lib.runs import reuse_memory
 
-CASES = {"SEMoLA's CNN, K = 16": ("rotated_mnist_ablations", "SEMoLA", {"copies": 16}), "GATr": ("nbody", "GATr", {})}
+CASES = {  # experiment, row, settings of it, members of the stack
+    "SEMoLA's CNN, K = 16": ("rotated_mnist_ablations", "SEMoLA", {"copies": 16}, 1),
+    "GATr": ("nbody", "GATr", {}, 1),
+    "nine perceptrons": ("mocap_mlp", "MLP", {}, 9),
+}
 SHORT = {"n_train": 1000, "n_eval": 20, "error_samples": 1, "error_draws": 1, "steps": 30}
 WARM_UP, ROUNDS = 5, 3
 
@@ -45,11 +49,11 @@ def one_side(name: str, side: str) -> None:
     torch.set_num_threads(1)
     if side == "ours":
         reuse_memory()
-    experiment, label, wanted = CASES[name]
+    experiment, label, wanted, members = CASES[name]
     runs = (run for row, run in labelled_plan(experiment, "quick") if row == label and wanted.items() <= run.items())
     run, times = {**next(runs), **SHORT}, []
     task = tasks.load(run["task"], **{key: run[key] for key in DATA if key in run})
-    train.fit(task, [run], lambda _: times.append(time.perf_counter()))
+    train.fit(task, [{**run, "seed": seed} for seed in range(members)], lambda _: times.append(time.perf_counter()))
     print(json.dumps(statistics.median([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)])))
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from lib.figures import drawing, plain_ticks
 from lib.learner import Run
 
-NOT_DRAWN = 1e-6  # an exactly equivariant network's error is named in its panel, not drawn
+NOT_DRAWN = 1e-5  # of the largest baseline: an exactly equivariant network's error, rounding, is named in its panel, not drawn
 SIDE_BY_SIDE = 4  # scenarios in a row
 STROKES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))  # lines and markers of augmenters, for print without colours
 
@@ -146,7 +146,7 @@ def beside_baselines(ax: plt.Axes, strip: plt.Axes, part: pd.DataFrame, looks: M
     ax.set_yscale("log")
     strip.tick_params(axis="y", labelleft=False)
     for x, (_, points) in enumerate(others.groupby("model", sort=False)):
-        if points.score.max() >= NOT_DRAWN:
+        if points.score.max() >= NOT_DRAWN * others.score.max():
             mean = points.score.mean()
             ax.axhline(mean, color="0.75", linewidth=0.6, zorder=0)
             strip.plot([-0.6, x], [mean, mean], color="0.75", linewidth=0.6, zorder=0)
@@ -169,7 +169,7 @@ def baselines(ax: plt.Axes, part: pd.DataFrame, looks: Mapping[str, Look], turne
     models = list(part.model.unique())
     for x, model in enumerate(models):
         points = part[part.model == model]
-        if points.score.max() < NOT_DRAWN:
+        if points.score.max() < NOT_DRAWN * part.score.max():
             ax.text(x, 0.04, f"{points.score.mean():.0e}", transform=ax.get_xaxis_transform(), ha="center", fontsize=6, rotation=90)
         else:
             colour, _, marker = looks[points.group.iloc[0]]

@@ -38,7 +38,6 @@ def test_every_seed_is_a_point_and_what_is_exact_is_written(frame):
         assert list(ax.lines[0].get_ydata()) == pytest.approx([1.0, 0.5, 1 / 11])
     assert sum(len(points.get_offsets()) for points in baselines.collections) == 2
     assert [text.get_text() for text in baselines.texts] == ["1e-07"]
-    assert dial.NOT_DRAWN < 2.0
 
 
 def test_beta_is_chosen_on_validation_alone(frame):
@@ -135,3 +134,12 @@ def test_clipping_is_named_only_where_some_are_clipped(molecular, frame):
 def test_results_of_other_scenarios_are_refused(molecular):
     with pytest.raises(ValueError, match="no results of benzene, toluene: these are of aspirin, ethanol, uracil"):
         across_scenarios({"E": "E"}, ("benzene", "toluene")).numbers(molecular)
+
+
+def test_what_is_exact_is_told_by_the_size_of_the_others(frame):
+    """Rounding in large units is rounding, and a small error beside errors as small is drawn."""
+    for unit, exact in ((100.0, True), (1e-6, True)):
+        figure = against_beta({"E_prime": "E'"})(dialled(frame.assign(E_prime=unit * frame.E_prime), ["E_prime"]))
+        assert bool(figure.axes[-1].texts) == exact
+    close = frame.assign(E_prime=frame.E_prime.where(frame.model != "GATr", 1e-3) * 1e-6)
+    assert not against_beta({"E_prime": "E'"})(dialled(close, ["E_prime"])).axes[-1].texts

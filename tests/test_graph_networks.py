@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call, grad, vmap
 
 from lib import models, tasks
 from lib.actions import on_bodies, on_stacks
@@ -11,9 +11,11 @@ from lib.gradual import last_name
 from lib.groups import haar
 from lib.hyperparameters import parameters_of
 from lib.learner import Learner
+from lib.models.gnn import silu
 from lib.molecules import molecule
 from lib.tasks import md17
 from lib.train import fit
+from tests.scattered_gnn import scattered
 
 NAMES = ("gnn", "egnn")
 RUN = {
@@ -91,6 +93,24 @@ def test_networks_are_the_sum_over_edges_written_out(task, name, by_edges):
         torch.testing.assert_close(network(x), expected, atol=1e-11, rtol=1e-11)
         assert (expected - x[..., 1:4]).abs().max() > 0.05  # and they do something
         torch.testing.assert_close(network.float()(x.float()), expected.float(), atol=1e-4, rtol=1e-4)
+
+
+def test_the_gnn_and_its_gradients_are_those_of_gathers(task):
+    network, x = network_of("gnn", task, layers=2, width=8), task.train[0]
+    found, expected = network(x), scattered(network, x)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    parameters = list(network.parameters())
+    for one, other in zip(*(torch.autograd.grad(y.square().sum(), parameters) for y in (found, expected)), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_silu_and_its_derivative_are_torchs(dtype):
+    x = torch.linspace(-9, 9, 101, dtype=dtype)
+    ours, theirs = silu, torch.nn.functional.silu
+    for _ in range(2):
+        torch.testing.assert_close(ours(x), theirs(x), **({"atol": 1e-12, "rtol": 1e-12} if dtype == torch.float64 else {}))
+        ours, theirs = (grad(lambda x, f=f: f(x).sum()) for f in (ours, theirs))
 
 
 def moved_and_answers(name, task, shift):

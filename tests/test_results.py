@@ -120,6 +120,16 @@ def test_the_falling_rate_of_two_bodies_is_the_one_that_the_search_chose():
     assert best.decay["SEMoLA_0"] == used["SEMoLA_0"]["decay"]
 
 
+SEARCHES = [(e, p) for e, p in PROFILES if p.startswith(("search", "finalists", "closing"))]
+
+
+@pytest.mark.parametrize(("experiment", "profile"), SEARCHES)
+def test_every_trial_of_a_search_is_a_row_of_its_own(experiment, profile):
+    settings = {**parameters(experiment)["settings"], **parameters(experiment)["profiles"][profile]}
+    summary = search_summary(experiment, profile)
+    assert set(summary.n) == {len(settings["scenarios"]) * len(settings["seeds"])}
+
+
 def test_claims_of_the_quick_records():
     """Discovery in both scenarios; CNN + GT aug and SEMoLA within half a point of each other, and above the CNN and Augerino+."""
     frame = results_of("rotated_mnist", "quick")

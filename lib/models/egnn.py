@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lib.models.gnn import Edges, Messages, Update, two_layers
+from lib.models.gnn import Edges, Messages, SiLU, Update, two_layers
 from lib.molecules import Molecule
 
 FARTHEST = 100.0  # angstrom: the most that a neighbour moves an atom along each axis, far beyond what is met
@@ -18,20 +18,20 @@ class Motion(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.along_velocity = two_layers(width, width, 1)
-        self.along_edges = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1, bias=False))
+        self.along_edges = nn.Sequential(nn.Linear(width, width), SiLU(), nn.Linear(width, 1, bias=False))
         nn.init.xavier_uniform_(self.along_edges[2].weight, gain=1e-3)  # so that at first atoms hardly move
 
     def forward(
         self,
-        x: Float[Tensor, "B N 3"],
-        v: Float[Tensor, "B N 3"],
-        h: Float[Tensor, "B N C"],
-        m: Float[Tensor, "B E C"],
-        offsets: Float[Tensor, "B E 3"],
+        x: Float[Tensor, "N B 3"],
+        v: Float[Tensor, "N B 3"],
+        h: Float[Tensor, "N B C"],
+        m: Float[Tensor, "E B C"],
+        offsets: Float[Tensor, "E B 3"],
         edges: Edges,
-    ) -> Float[Tensor, "B N 3"]:
+    ) -> Float[Tensor, "N B 3"]:
         pulls = (offsets * self.along_edges(m)).clamp(-FARTHEST, FARTHEST)
-        neighbours = edges.at_i.sum(0).clamp(min=1.0).unsqueeze(-1)  # an atom without any stays
+        neighbours = edges.at_i.sum(0).clamp(min=1.0)[:, None, None]  # an atom without any stays
         return x + edges.summed(pulls) / neighbours + self.along_velocity(h) * v
 
 
@@ -64,13 +64,12 @@ class EGNN(nn.Module):
         self.motions = nn.ModuleList(Motion(width) for _ in range(layers))
 
     def forward(self, tokens: Float[Tensor, "B N 7"]) -> Float[Tensor, "B N 3"]:
-        number, x, v = tokens.split([1, 3, 3], -1)
+        number, x, v = tokens.transpose(0, 1).split([1, 3, 3], -1)
         h = self.first(torch.cat([torch.linalg.vector_norm(v, dim=-1, keepdim=True), number], -1))
-        fixed = self.edges.features.expand(len(tokens), -1, -1)
         for layer, (message, motion) in enumerate(zip(self.messages, self.motions, strict=True)):
-            offsets = (self.edges.at_i - self.edges.at_j) @ x
-            m = message(h, self.edges, torch.cat([offsets.square().sum(-1, keepdim=True), fixed], -1))
+            offsets = self.edges.between(x, -x)
+            m = message(h, self.edges, offsets.square().sum(-1, keepdim=True))
             x = motion(x, v, h, m, offsets, self.edges)
             if layer < len(self.updates):
                 h = self.updates[layer](h, m, self.edges)
-        return x
+        return x.transpose(0, 1)

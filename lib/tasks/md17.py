@@ -26,12 +26,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.actions import on_bodies, on_stacks
 from lib.data import ROOT, DataError, check
-from lib.groups import haar, random_stream, so
-from lib.metrics import mean_squared_error
+from lib.groups import random_stream
 from lib.molecules import Molecule, molecule
 from lib.tasks import Task
+from lib.tasks.bodies import prediction_of_positions
 
 FOLDER = ROOT / "md17"  # not in `data/`, which data.dvc pins; torch-geometric's root
 HORIZONS = (3000, 5000)  # frames; GMN's erratum: its tables, which REMUL copies, are of 3000, not of 5000 as both papers say
@@ -160,23 +159,7 @@ def tokens(z: np.ndarray, start: np.ndarray, velocity: np.ndarray, end: np.ndarr
 
 
 def task_of(sets: dict[str, tuple[Tensor, Tensor]], graph: Molecule, data: str = "simulated", sha256: str = "") -> Task:
-    return Task(
-        name="md17",
-        **sets,
-        rho_x=on_bodies,
-        rho_y=on_stacks,
-        loss=torch.nn.functional.mse_loss,
-        metric=mean_squared_error,
-        metric_name="mse",
-        outputs=sets["train"][1].shape[1:],
-        size=3,
-        generators=so(3),
-        groups={"haar": lambda count, draws, dtype: haar(3, (count,), draws, dtype)},
-        points=sets["train"][1].flatten(0, 1)[:2000],
-        graph=graph.to("cpu", torch.float32),
-        data=data,
-        sha256=sha256,
-    )
+    return prediction_of_positions(**sets, name="md17", graph=graph.to("cpu", torch.float32), data=data, sha256=sha256)
 
 
 # ------------------------------------------------------------------------------------------------------ where they come from

@@ -16,11 +16,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lib.actions import on_bodies, on_stacks
 from lib.data import ROOT, read
-from lib.groups import haar, random_stream, rotations, so, uniform
-from lib.metrics import mean_squared_error
+from lib.groups import random_stream, rotations, uniform
 from lib.tasks import Task
+from lib.tasks.bodies import prediction_of_positions
 
 SCENARIOS = ("walk", "run")
 JOINTS, AHEAD = 31, 30
@@ -84,24 +83,7 @@ def make(
             raise ValueError(f"n_train and n_eval must be at least the number of trials, {len(part)}, got {limit}")
         pairs.append(samples(trials, {trial: starts[: limit // len(part)] for trial, starts in part.items()}))
     train, val, test = pairs
-    return Task(
-        name="mocap",
-        train=train,
-        val=val,
-        test=test,
-        rho_x=on_bodies,
-        rho_y=on_stacks,
-        loss=torch.nn.functional.mse_loss,
-        metric=mean_squared_error,
-        metric_name="mse",
-        outputs=torch.Size([JOINTS, 3]),
-        size=3,
-        generators=so(3),
-        groups={"haar": lambda count, draws, dtype: haar(3, (count,), draws, dtype), "vertical": about_the_vertical},
-        points=train[1].flatten(0, 1)[:2000],
-        data=data,
-        sha256=sha256,
-    )
+    return prediction_of_positions(train, val, test, name="mocap", groups={"vertical": about_the_vertical}, data=data, sha256=sha256)
 
 
 def split(scenario: str, assignment: int = 0) -> tuple[dict[int, Int[np.ndarray, " starts"]], ...]:

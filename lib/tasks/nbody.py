@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.actions import on_bodies, on_stacks
-from lib.groups import haar, random_stream, rotations_between, so, uniform
-from lib.metrics import mean_squared_error
+from lib.actions import on_stacks
+from lib.groups import random_stream, rotations_between, uniform
 from lib.tasks import Task
+from lib.tasks.bodies import prediction_of_positions
 
 SCENARIOS = ("10deg",)  # how far training samples are turned
 PLANETS = 3
@@ -46,26 +46,9 @@ def load(scenario: str, n_train: int = 100, n_eval: int = 5000, axes: str = "uni
         raise ValueError(f"unknown scenario {scenario!r}: choose one of {', '.join(SCENARIOS)}")
     sizes = {"train": (n_train, SMALL), "val": (n_eval, SMALL), "test": (n_eval, SMALL), "out": (n_eval, LARGE)}
     sets = {part: samples(count, degrees, axes, random_stream(SEED, part)) for part, (count, degrees) in sizes.items()}
-    return Task(
-        name="nbody",
-        train=sets["train"],
-        val=sets["val"],
-        test=sets["test"],
-        further={"out": sets["out"]},
-        rho_x=on_bodies,
-        rho_y=on_stacks,
-        loss=torch.nn.functional.mse_loss,
-        metric=mean_squared_error,
-        metric_name="mse",
-        outputs=torch.Size([PLANETS + 1, 3]),
-        size=3,
-        generators=so(3),
-        groups={
-            "haar": lambda count, draws, dtype: haar(3, (count,), draws, dtype),
-            "10deg": functools.partial(turns, SMALL, axes),
-        },
-        points=sets["train"][1].flatten(0, 1)[:2000],
-        data="simulated",
+    out = sets.pop("out")
+    return prediction_of_positions(
+        **sets, name="nbody", further={"out": out}, groups={"10deg": functools.partial(turns, SMALL, axes)}, data="simulated"
     )
 
 

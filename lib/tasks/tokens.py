@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lib.actions import on_bodies, on_stacks
-from lib.groups import haar, so
-from lib.metrics import mean_squared_error
 from lib.tasks import Task
+from lib.tasks.bodies import prediction_of_positions
 
 SCENARIOS = ("noise",)
 TOKENS, FEATURES = 20, 7
@@ -24,23 +22,7 @@ def load(scenario: str, n_train: int = 500, n_eval: int = 500) -> Task:
     train, val, test = (
         (torch.randn(n, TOKENS, FEATURES, generator=draws), torch.randn(n, TOKENS, 3, generator=draws)) for n in (n_train, n_eval, n_eval)
     )
-    return Task(
-        name="tokens",
-        train=train,
-        val=val,
-        test=test,
-        rho_x=on_bodies,
-        rho_y=on_stacks,
-        loss=torch.nn.functional.mse_loss,
-        metric=mean_squared_error,
-        metric_name="mse",
-        outputs=torch.Size([TOKENS, 3]),
-        size=3,
-        generators=so(3),
-        groups={"haar": lambda count, generator, dtype: haar(3, (count,), generator, dtype)},
-        points=train[1].flatten(0, 1)[:2000],
-        data="simulated",
-    )
+    return prediction_of_positions(train, val, test, name="tokens", data="simulated")
 
 
 def load_tiny(scenario: str) -> Task:
