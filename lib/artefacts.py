@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib import ablations, dial, figures, molecule_drawings, times
+from lib import ablations, dial, discovery, figures, molecule_drawings, times
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ FIGURES = {
     "remul_fig9": Drawing("md17", dial.across_scenarios(IN_ANGSTROM, IN_FIGURE_9)),
     "remul_fig10": Drawing("md17", dial.across_scenarios(IN_ANGSTROM_PRIME, (*IN_FIGURE_4, *IN_FIGURE_9))),
     "remul_fig11": Drawing("md17", molecule_drawings.molecules),
+    "mocap_generators": Drawing("mocap_discovery", discovery.generators),
+    "md17_generators": Drawing("md17_discovery", discovery.generators),
     "md17_timing": Drawing("md17", times.by_scenario, GRAPH_NETWORKS),
     "sensitivity": Drawing("rotated_mnist_ablations", ablations.against(("gamma", "copies"), ("test_accuracy", "cosine")), ("SEMoLA",)),
 }

@@ -141,7 +141,7 @@ def configuration(settings: Mapping[str, Any]) -> Run:
         names += ("gradual",) if isinstance(method.alpha, str) and isinstance(method.beta, str) else ()
         names += ("similarity",) if "lambda_aug" in method.regularisers else ()
         names += ("mask",) if method.basis == "learnable" else ()
-        names += ("start",) if method.gaussian_start else ()
+        names += ("start",) if method.gaussian_start or (method.basis == "learnable" and settings.get("start")) else ()
     options = {**settings["networks"].get(settings["model"], {}), **settings.get("options", {})}
     settings = {**settings, "model_options": options}
     missing = [name for name in names if name not in settings and name not in OPTIONAL]

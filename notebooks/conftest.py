@@ -3,15 +3,16 @@
 from lib import tasks
 from lib.data import DataError
 
-NEEDED = {"mocap": ("walk", "run"), "md17": ("ethanol", "toluene")}  # experiments and their scenarios that need files one may not have
+MOTION, MOLECULES = (("mocap", "walk"), ("mocap", "run")), (("md17", "ethanol"), ("md17", "toluene"))
+NEEDED = {"mocap": MOTION, "md17": MOLECULES, "discovery": MOTION + MOLECULES}  # notebooks and tasks whose files one may not have
 
 missing = {}
-for experiment, scenarios in NEEDED.items():
+for notebook, needed in NEEDED.items():
     try:
-        for scenario in scenarios:
-            tasks.load(experiment, scenario=scenario)
+        for task, scenario in needed:
+            tasks.load(task, scenario=scenario)
     except DataError as error:
-        missing[experiment] = error
+        missing[notebook] = error
 
 collect_ignore = [f"{notebook}.ipynb" for notebook in missing]
 

@@ -13,7 +13,7 @@ from lib.gradual import last_name
 from lib.groups import haar
 from lib.models import pga
 from lib.models.gatr import EquiLinear, GATr
-from lib.models.se3_transformer import SE3Transformer, kernel_basis
+from lib.models.se3_transformer import SE3Transformer, kernel_basis, undirected
 from lib.models.transformer import Transformer
 from tests.dense_gatr import densify, equivariant_maps
 
@@ -177,6 +177,15 @@ def test_a_network_that_was_in_float32_is_as_equivariant_in_float64(networks):
     assert (network(x) @ g.mT - network(moved)).abs().max() < 1e-10
 
 
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_both_directions_of_an_edge_have_its_number(n):
+    first, edge_of = undirected(n, torch.device("cpu"))
+    ordered = [(i, j) for i in range(n) for j in range(n) if i != j]
+    edges = [ordered[place] for place in first]
+    assert len(edges) == n * (n - 1) // 2 and all(i < j for i, j in edges)
+    assert [edges[number] for number in edge_of] == [tuple(sorted(pair)) for pair in ordered]
+
+
 def test_tokens_at_one_place_give_finite_gradients(networks):
     network = networks["se3_transformer"]
     x = torch.randn(4, *SHAPES[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -210,6 +219,15 @@ def test_gatr_is_the_dense_network(networks):
     gradients = [torch.autograd.grad((out**2).sum() + p, net.attentions[0].qkv.weight)[0] for out, p, net in
                  ((y, penalty, fast), (expected, expected_penalty, dense))]  # fmt: skip
     torch.testing.assert_close(*gradients)
+
+
+def test_a_gatr_of_another_unit_is_the_same_network_on_other_numbers(networks):
+    network, other = networks["gatr"], GATr(*SHAPES, unit=10.0).double()
+    other.load_state_dict(network.state_dict())
+    x = torch.randn(8, *SHAPES[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    larger = torch.cat([x[..., :1], 10 * x[..., 1:]], -1)
+    torch.testing.assert_close(other(larger), 10 * network(x))
+    torch.testing.assert_close(other.with_penalty(larger), (10 * network(x), network.with_penalty(x)[1]))
 
 
 def test_gatr_penalises_outputs_that_are_no_unit_points(networks):

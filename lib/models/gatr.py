@@ -130,6 +130,7 @@ class GATr(nn.Module):
     Parameters
     ----------
     blocks, mv, s, heads : number of blocks, multivector and scalar channels, attention heads.
+    unit : length in which positions and velocities are read and positions predicted. Ours: GATr is not equivariant to a change of scale.
 
     Raises ValueError for inputs that are not 6 or 7 numbers a token.
 
@@ -148,8 +149,10 @@ class GATr(nn.Module):
         mv: int = 16,
         s: int = 128,
         heads: int = 8,
+        unit: float = 1.0,
     ):
         super().__init__()
+        self.unit = unit
         if inputs[-1] not in (6, 7):
             raise ValueError(f"GATr reads (mass,) position and velocity, 6 or 7 numbers a token, got {inputs[-1]}")
         self.first = EquiLinear(1, 1, mv, s)
@@ -158,16 +161,16 @@ class GATr(nn.Module):
         self.last = EquiLinear(mv, s, 1, 1)
 
     def forward(self, tokens: Float[Tensor, "B N F"]) -> Float[Tensor, "B N 3"]:
-        return coordinates(self.multivectors(tokens)[0])
+        return self.unit * coordinates(self.multivectors(tokens)[0])
 
     def with_penalty(self, tokens: Float[Tensor, "B N F"]) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, ""]]:
         """The prediction, and 0.01 mean over samples of sum_tokens (|e123| - 1)^2 + (scalar output)^2."""
         p, s = self.multivectors(tokens)
-        return coordinates(p), self.PENALTY * ((p[7].abs() - 1).square().sum(1) + s.square().sum((1, 2))).mean()
+        return self.unit * coordinates(p), self.PENALTY * ((p[7].abs() - 1).square().sum(1) + s.square().sum((1, 2))).mean()
 
     def multivectors(self, tokens: Float[Tensor, "B N F"]) -> tuple[Float[Tensor, "16 B N"], Float[Tensor, "B N 1"]]:
         """The output multivector and scalar of each token."""
-        mass, position, velocity = tokens[..., :-6], tokens[..., -6:-3], tokens[..., -3:]
+        mass, position, velocity = tokens[..., :-6], tokens[..., -6:-3] / self.unit, tokens[..., -3:] / self.unit
         x = point(position) + translation(velocity)
         x = torch.cat([x[:1] + mass.sum(-1), x[1:]]).unsqueeze(-1)
         reference = x[7].mean((1, 2), keepdim=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from e3nn.o3 import wigner_3j
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
@@ -52,10 +52,19 @@ def paths(m: int, k: int) -> int:
     return 2 * min(m, k) + 1
 
 
+@functools.cache
+def undirected(n: int, device: torch.device) -> tuple[Int[Tensor, " U"], Int[Tensor, " E"]]:
+    """Of the ordered pairs (i, j) of n, by i and then j: the places of those with i < j, and each pair's number among these."""
+    i, j = torch.tensor(list(itertools.permutations(range(n), 2)), device=device).T
+    low, high = torch.minimum(i, j), torch.maximum(i, j)
+    return (i < j).nonzero().squeeze(1), low * (2 * n - low - 1) // 2 + high - low - 1
+
+
 class Kernels(nn.Module):
     """Messages of degrees `outs`, `c_out` channels each, from features of degrees `ins`, `c_in` channels each.
 
-    The radial functions of a pair of degrees are a network of two hidden layers of 32; those of all pairs run as one batched product.
+    The radial functions of a pair of degrees are a network of two hidden layers of 32; those of all pairs run as one batched product, once
+    for both directions of an edge.
     """
 
     HIDDEN = 32
@@ -73,20 +82,22 @@ class Kernels(nn.Module):
             self.last.append(weight)
             self.last_bias.append(bias)
 
-    def forward(self, moved: Mapping[int, Float[Tensor, "E c_in _"]], edges: Float[Tensor, "E f"]) -> dict[int, Float[Tensor, "E c_out _"]]:
-        """From the source features behind the basis, and each edge's weight and length."""
+    def forward(
+        self, moved: Mapping[int, Float[Tensor, "E c_in _"]], edges: Float[Tensor, "U f"], edge_of: Int[Tensor, " E"]
+    ) -> dict[int, Float[Tensor, "E c_out _"]]:
+        """From the source features behind the basis, each undirected edge's weight and length, and which of them a message goes along."""
         x = edges.expand(len(self.pairs), -1, -1)
         for weight, bias, (scale, shift) in zip((self.first, self.second), (self.first_bias, self.second_bias), self.norms, strict=True):
             x = (layer_norm(torch.baddbmm(bias, x, weight), (self.HIDDEN,)) * scale + shift).relu()
         radial, start = {}, 0
         for weight, bias in zip(self.last, self.last_bias, strict=True):
-            functions = torch.baddbmm(bias, x[start : start + len(weight)], weight).unflatten(-1, (self.c_out, -1))
+            functions = torch.baddbmm(bias, x[start : start + len(weight)], weight)[:, edge_of].unflatten(-1, (self.c_out, -1))
             radial |= dict(zip(self.pairs[start : start + len(weight)], functions, strict=True))
             start += len(weight)
         messages = {}
         for m in sorted({m for m, _ in self.pairs}):
             ins = sorted(k for out, k in self.pairs if out == m)
-            matrices = torch.cat([moved[k][..., rows_of(m, k)].reshape(len(edges), -1, 2 * m + 1) for k in ins], 1)
+            matrices = torch.cat([moved[k][..., rows_of(m, k)].reshape(len(edge_of), -1, 2 * m + 1) for k in ins], 1)
             messages[m] = torch.bmm(torch.cat([radial[m, k] for k in ins], -1), matrices)
         return messages
 
@@ -108,14 +119,16 @@ class Attention(nn.Module):
         self.queries = nn.ParameterDict({str(m): mixing(c_in, c_out) for m in shared})
         self.dims = sum(c_out * (2 * m + 1) for m in shared)
 
-    def forward(self, f: Features, basis: Mapping[int, Tensor], edges: Tensor, offsets: Tensor, others: Tensor) -> Features:
+    def forward(
+        self, f: Features, basis: Mapping[int, Tensor], edges: Tensor, edge_of: Tensor, offsets: Tensor, others: Tensor
+    ) -> Features:
         """others: (N, N - 1), whom each token hears; offsets: (B, N, N - 1, 3), from them to it."""
         sources = {k: x[:, others] for k, x in f.items()}
         if 1 in f and f[1].shape[2] > 1:  # the first vector also says where it comes from
             sources[1] = torch.cat([sources[1][..., :1, :] + offsets.unsqueeze(-2), sources[1][..., 1:, :]], -2)
         shape = offsets.shape[:3]
         moved = {k: torch.bmm(x.flatten(0, 2), basis[k].flatten(0, 2)) for k, x in sources.items()}
-        values, keys = self.values(moved, edges), self.keys(moved, edges)
+        values, keys = self.values(moved, edges, edge_of), self.keys(moved, edges, edge_of)
         query = torch.cat([torch.einsum("bncm,cd->bndm", f[m], self.queries[str(m)]).flatten(2) for m in keys], -1)
         key = torch.cat([k.flatten(1) for k in keys.values()], -1).unflatten(0, shape)
         share = ((key @ query.unsqueeze(-1)).squeeze(-1) / math.sqrt(self.dims)).softmax(-1)
@@ -182,13 +195,16 @@ class SE3Transformer(nn.Module):
         offsets = position.unsqueeze(2) - position[:, others]
         length = offsets.norm(dim=-1, keepdim=True).clamp(min=1e-12)
         weight = mass.unsqueeze(2) * mass[:, others] if mass.shape[-1] else torch.ones_like(length)
-        edges, basis = torch.cat([weight, length], -1).flatten(0, 2), kernel_basis(offsets / length, self.degrees)
+        both, basis = torch.cat([weight, length], -1).flatten(1, 2), kernel_basis(offsets / length, self.degrees)
+        first, edge_of = undirected(n, tokens.device)
+        edges = both[:, first].flatten(0, 1)
+        edge_of = (edge_of + len(first) * torch.arange(len(tokens), device=tokens.device).unsqueeze(1)).flatten()
 
         f: Features = {1: velocity.unsqueeze(2)}
         for attention, mix, bias in zip(self.attentions, self.mixes, self.biases, strict=True):
-            f = attention(f, basis, edges, offsets, others)
+            f = attention(f, basis, edges, edge_of, offsets, others)
             f = {m: norm_bias(torch.einsum("bncm,cd->bndm", x, mix[str(m)]), bias[m]) for m, x in f.items()}
-        vectors = self.last(f, basis, edges, offsets, others)[1]
+        vectors = self.last(f, basis, edges, edge_of, offsets, others)[1]
         gram = (vectors @ vectors.mT).flatten(2)
         share = self.select(gram).unflatten(-1, (2, -1)).softmax(-1)
         return position + (share @ vectors)[..., 0, :]
