@@ -19,6 +19,8 @@ class Table:
     discovered: bool = False  # only the rows that discover a basis
     hyperparameters: bool = False  # keys are settings, not results
     at_best_beta: bool = False  # of a model that turns beta, only the runs at the one chosen on validation
+    profile: str = ""  # the committed records of this one, whichever is asked for
+    published: str = ""  # the table whose published values stand beside ours, where it is another
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ TABLES = {
     "semola_tab20": Table("partial_permutation", {**TIMES, "E'": ("E_prime", "1")}),
     "remul_tab1": Table("mocap", {**MSE, **RAW, **VERTICAL}, TRANSFORMERS, at_best_beta=True),
     "remul_tab1_mlp": Table("mocap_mlp", {**MSE, **RAW, **VERTICAL}, PERCEPTRONS, at_best_beta=True),
+    "remul_tab1_long": Table("mocap", MSE, TRANSFORMERS, at_best_beta=True, profile="long", published="remul_tab1"),
+    "remul_tab1_assignments": Table("mocap", MSE, TRANSFORMERS, profile="assignments", published="remul_tab1"),
     "remul_tab2": Table("md17", MOLECULAR, GRAPH_NETWORKS, at_best_beta=True),
     "remul_tab5": Table("nbody", {**SIZES, **DEGREES, **TRAINING}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
     "remul_tab6": Table("mocap", {**SIZES, **DEGREES, **EPOCHS}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),

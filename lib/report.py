@@ -72,6 +72,8 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
     A key "min ..." is the worst seed's value.
     """
     spec = TABLES[name]
+    if spec.profile:
+        profile, results, changes = spec.profile, RESULTS, {}
     frame = chosen(results_of(spec.experiment, profile, results, **changes), spec.rows)
     if spec.at_best_beta:
         frame = at_best_beta(frame)
@@ -94,7 +96,7 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
                 number = {"mean": value.min() if worst else value.mean(), "std": spread, "n": len(value)}
                 rows.append({"id": name, "model": model, "scenario": scenario, "metric": metric, "unit": unit, **number, **last})
     tidy = pd.DataFrame(rows)
-    published = ROOT / "paper" / "published" / f"{name}.csv"
+    published = ROOT / "paper" / "published" / f"{spec.published or name}.csv"
     if published.is_file():
         tidy = tidy.merge(pd.read_csv(published), how="left", on=["model", "scenario", "metric"])
     tidy = tidy.reindex(columns=COLUMNS)
@@ -126,7 +128,7 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
     """
     labels, runs = zip(*labelled_plan(experiment, profile, results), strict=True)
     names = ["lr", "lr_decay", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target"]
-    names += ["lambda_equiv", "lambda_aug", "lambda_sparse", "basic_wd", "weight", "unit"]
+    names += ["lambda_equiv", "lambda_aug", "lambda_sparse", "basic_wd", "weight", "unit", "width", "steps"]
     rows = []
     for label, record in zip(labels, records(experiment, runs, results), strict=True):
         run, scores = record["run"], record["metrics"]

@@ -5,7 +5,7 @@ import pytest
 
 from lib import report
 from lib.artefacts import PERCEPTRONS, TABLES, TRANSFORMERS
-from lib.records import ROOT
+from lib.records import RESULTS, ROOT
 from lib.tasks import scenarios
 
 MEASURED = {"remul_tab1": "mocap", "remul_tab1_mlp": "mocap", "remul_tab2": "md17"}
@@ -40,6 +40,15 @@ def test_every_published_value_has_its_place(name, monkeypatch):
     assert len(beside) == len(paper) == len(TABLES[name].rows) * len(scenarios(MEASURED[name]))
     assert list(tidy.model.unique()) == list(TABLES[name].rows)
     assert set(beside.metric) == {"MSE"} and set(beside["mean"]) == {1.5}, "REMUL at its best beta"
+
+
+def test_a_table_of_one_profile_is_of_its_committed_records_whatever_is_asked(monkeypatch, tmp_path):
+    frame, asked = results(list(TRANSFORMERS), ("run",)), []
+    monkeypatch.setattr(report, "results_of", lambda *place, **changes: asked.append((*place, changes)) or frame)
+    tidy = report.table("remul_tab1_long", "smoke", tmp_path, lr=0.1)
+    assert asked == [("mocap", "long", RESULTS, {})]
+    beside, paper = tidy.dropna(subset="published").set_index("model").published, published("remul_tab1").query("scenario == 'run'")
+    assert beside.to_dict() == paper.set_index("model").published.to_dict()
 
 
 def test_published_values_are_the_papers_hundredths():

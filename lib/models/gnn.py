@@ -92,6 +92,8 @@ class Update(nn.Module):
 
 
 class SiLU(nn.Module):
+    """`silu` as a layer."""
+
     def forward(self, x: Tensor) -> Tensor:
         return silu(x)
 
