@@ -95,7 +95,8 @@ def generators(numbers: pd.DataFrame) -> Figure:
                         annot_kws={"fontsize": 8}, linewidths=0.5)  # fmt: skip
             ax.set(xlabel="", ylabel="")
             ax.tick_params(length=0, labelsize=8, labelrotation=0)
-            ax.set_title(f"seed {seed}: {one['name'].iloc[0]}", fontsize=7)
+            title = f"seed {seed}: {one['name'].iloc[0]}"
+            ax.set_title(title.replace(" by ", "\nby "), fontsize=7)
         row[0].set_ylabel(f"{scenario}, {model}", fontsize=9)
     bar = figure.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.9, aspect=30)
     bar.set_label("entry (norm √3)")
