@@ -4,7 +4,8 @@
 
 Every molecule with a trajectory or a stand-in; three seeds each of the plain GNN, augmentation, and REMUL at three betas. One after
 another, each run has all threads to itself: once with the network as its authors compute it, in a plain loop (md17_sweep), once with the
-code of this package (md17_sweep_same_code: what stacks and processes alone give). Writes its rows into results/benchmarks.csv.
+code of this package (md17_sweep_same_code: what stacks and processes alone give; a stack of one is a little slower than a plain loop
+would be, which flatters this row). Writes its rows into results/benchmarks.csv.
 """
 
 from __future__ import annotations

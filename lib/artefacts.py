@@ -62,6 +62,7 @@ OF_MLPS = {"Hidden dim": ("channels", "1"), "Layers": ("blocks", "1"), "Paramete
 OF_GNNS = {"Layers": ("layers", "1"), "Hidden dim": ("channels", "1"), "Parameters": ("parameters", "1")}
 TRAINING = {"Training steps": ("steps", "1"), "Batch size": ("batch_size", "1"), "Learning rate": ("lr", "1")}
 EPOCHS = {"Epochs": ("epochs", "1"), **TRAINING}
+IN_RAW_UNITS = {**MSE, **RAW}
 VERTICAL = {"E about the vertical": ("E_vertical", "raw units"), "E' about the vertical": ("E_prime_vertical", "raw units")}
 MOLECULAR = {"MSE": ("test_mse", "Å²"), "E": ("E", "Å"), "E'": ("E_prime", "Å")}
 TRANSFORMERS = ("SE(3)-Transformer", "GATr", "Transformer", "Transformer + aug", "REMUL")
@@ -86,10 +87,12 @@ TABLES = {
     "semola_tab18": Table("partial_permutation", INSIDE, discovered=True),
     "semola_tab19": Table("partial_permutation", {"MSE": ("test_mse", "1"), "E": ("E", "1")}),
     "semola_tab20": Table("partial_permutation", {**TIMES, "E'": ("E_prime", "1")}),
-    "remul_tab1": Table("mocap", {**MSE, **RAW, **VERTICAL}, TRANSFORMERS, at_best_beta=True),
-    "remul_tab1_mlp": Table("mocap_mlp", {**MSE, **RAW, **VERTICAL}, PERCEPTRONS, at_best_beta=True),
-    "remul_tab1_long": Table("mocap", MSE, TRANSFORMERS, at_best_beta=True, profile="long", published="remul_tab1"),
-    "remul_tab1_assignments": Table("mocap", MSE, TRANSFORMERS, profile="assignments", published="remul_tab1"),
+    "remul_tab1": Table("mocap", {**IN_RAW_UNITS, **VERTICAL}, TRANSFORMERS, at_best_beta=True),
+    "remul_tab1_mlp": Table("mocap_mlp", {**IN_RAW_UNITS, **VERTICAL}, PERCEPTRONS, at_best_beta=True),
+    "remul_tab1_long": Table("mocap", IN_RAW_UNITS, TRANSFORMERS, at_best_beta=True, profile="long", published="remul_tab1"),
+    "remul_tab1_wide": Table("mocap", IN_RAW_UNITS, TRANSFORMERS, at_best_beta=True, profile="wide", published="remul_tab1"),
+    "remul_tab1_mlp_long": Table("mocap_mlp", IN_RAW_UNITS, PERCEPTRONS[3:], at_best_beta=True, profile="long", published="remul_tab1_mlp"),
+    "remul_tab1_assignments": Table("mocap", MSE, TRANSFORMERS, at_best_beta=True, profile="assignments", published="remul_tab1"),
     "remul_tab2": Table("md17", MOLECULAR, GRAPH_NETWORKS, at_best_beta=True),
     "remul_tab5": Table("nbody", {**SIZES, **DEGREES, **TRAINING}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
     "remul_tab6": Table("mocap", {**SIZES, **DEGREES, **EPOCHS}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),

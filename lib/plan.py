@@ -26,11 +26,11 @@ DISCOVERY = (
 )  # fmt: skip
 OPTIONAL = (  # left out of a run where there is none
     "timesteps", "scaled", "axes", "horizon", "assignment", "warmup", "decay", "mask", "basis", "gradual", "lr_decay", "clip",
-    "surface", "restarts",
+    "surface", "restarts", "evaluations",
 )  # fmt: skip
 COUNTS = (
     "n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps",
-    "horizon", "surface", "restarts",
+    "horizon", "surface", "restarts", "evaluations",
 )  # fmt: skip
 CHOICES = {
     "target": ("label", "prediction"),
@@ -58,7 +58,7 @@ def parameters(experiment: str) -> dict[str, Any]:
 
 def plan(experiment: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> list[Run]:
     """The runs of an experiment at a profile: scenarios x rows x seeds; a profile with a `search` tries the values that it has for a row's
-    label or method, and leaves out rows without any.
+    label or method, and leaves out rows without any. A row with `scenarios` of its own is left out of the others.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ def in_order(settings: Mapping[str, Any], rows: Sequence[Mapping]) -> Iterator[t
     """(scenario, seed, row), rows that another takes its basis from first."""
     for scenario in settings["scenarios"]:
         for row in sorted(rows, key=lambda row: bool(row.get("basis"))):
-            for seed in settings["seeds"]:
-                yield scenario, seed, row
+            if scenario in row.get("scenarios", settings["scenarios"]):
+                yield from ((scenario, seed, row) for seed in settings["seeds"])
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def configuration(settings: Mapping[str, Any]) -> Run:
         names = (*(name for name in COMMON if name not in ("error_samples", "error_draws")), *DISCOVERY)
     else:
         augmenter = {None: (), "group": ("group", "copies", "target")}.get(method.basis, AUGMENTED)
-        names = (*COMMON, "basis", *augmenter, *method.hyperparameters, "lr_decay", "clip", "surface", "restarts")
+        names = (*COMMON, "basis", *augmenter, *method.hyperparameters, "lr_decay", "clip", "surface", "restarts", "evaluations")
         names += ("decay",) if method.regularisers else ()
         names += ("gradual",) if isinstance(method.alpha, str) and isinstance(method.beta, str) else ()
         names += ("similarity",) if "lambda_aug" in method.regularisers else ()

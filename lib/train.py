@@ -27,7 +27,7 @@ from lib.tasks import Task
 # What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
 STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse")
 FAR = 1_000_000  # between the seeds of a run's restarts
-EVALUATIONS = 10  # validation passes a run, evenly spaced; the best one's weights are kept
+EVALUATIONS = 10  # validation passes of a run that names no number, evenly spaced; the best one's weights are kept
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -57,8 +57,8 @@ def fit(
     ValueError : runs that differ in more than `STACKABLE`.  NonFiniteLossError : a loss became NaN or infinite.
 
     Source: SEMoLA A.1 (Adam, one learning rate, other defaults). Keeping the best weights on validation is Ours for SEMoLA; for REMUL it is
-    GATr's early stopping, with fewer validations, and without a network's own penalty in the validation loss. A remainder of the samples
-    smaller than a batch is left out.
+    GATr's early stopping, with fewer validations unless a run's `evaluations` asks for more, and without a network's own penalty in the
+    validation loss. A remainder of the samples smaller than a batch is left out.
     """
     first = runs[0]
     for run in runs[1:]:
@@ -90,7 +90,8 @@ def fit(
     curves, clipped = [{} for _ in runs], torch.zeros_like(best_loss)
     (x_train, y_train), steps, size = task.train, first["steps"], min(first["batch_size"], len(task.train[1]))
     orders = [torch.empty(0, dtype=torch.long, device=device)] * len(runs)
-    checks = {max(1, round(steps * (i + 1) / EVALUATIONS)) for i in range(EVALUATIONS)}
+    passes = first.get("evaluations", EVALUATIONS)
+    checks = {max(1, round(steps * (i + 1) / passes)) for i in range(passes)}
     for step in range(1, steps + 1):
         for i, generator in enumerate(batches):
             if len(orders[i]) < size:

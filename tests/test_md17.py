@@ -158,6 +158,16 @@ def test_what_copying_the_input_gives(stand_in, name):
 
 
 @mirrored
+def test_every_simulation_of_a_stand_in_has_samples_in_every_part(stand_in):
+    parts = md17.simulations("ethanol")
+    assert {name: len(simulation) for name, simulation in parts.items()} == {"train": 500, "val": 2000, "test": 2000}
+    assert all(simulation.unique().tolist() == list(range(16)) for simulation in parts.values())
+    x = tasks.load("md17", scenario="ethanol").train[0][..., 1:4]
+    spread = torch.stack([x[parts["train"] == i].var(0).sum() for i in range(16)])
+    assert (spread < 0.8 * x.var(0).sum()).all(), "samples of one simulation are more alike"
+
+
+@mirrored
 def test_fewer_samples_and_another_horizon(stand_in):
     task, whole, later = (tasks.load("md17", scenario="ethanol", **o) for o in ({"n_train": 10, "n_eval": 20}, {}, {"horizon": 5000}))
     assert torch.equal(task.train[0], whole.train[0][:10]) and torch.equal(task.test[1], whole.test[1][:20])

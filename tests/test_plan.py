@@ -97,3 +97,22 @@ def test_records_of_different_runs_have_different_files():
     runs = [run for profile in ("smoke", "quick", "paper", "search") for run in plan("rotated_mnist", profile)]
     different = {json.dumps(run, sort_keys=True) for run in runs}
     assert len({record_path("rotated_mnist", run) for run in runs}) == len(different)
+
+
+def test_a_row_with_scenarios_of_its_own_is_in_these_only():
+    units = {(run["scenario"], run["model_options"]["unit"]) for label, run in labelled_plan("mocap", "quick") if label == "GATr"}
+    assert units == {("walk", 3.0), ("run", 10.0)}
+    others = {run["scenario"] for label, run in labelled_plan("mocap", "quick") if label != "GATr"}
+    assert others == {"walk", "run"}
+
+
+def test_a_number_of_validation_passes_is_a_number_of_passes():
+    assert {run["evaluations"] for run in plan("mocap_mlp", "long")} == {400}
+    assert not any("evaluations" in run for run in plan("mocap_mlp", "quick"))
+    with pytest.raises(ConfigError, match="evaluations must be a whole number of at least 1, got 0"):
+        plan("mocap_mlp", "long", evaluations=0)
+
+
+def test_several_generators_start_apart_and_one_does_not_ask_for_it():
+    starts = {label: run.get("start") for label, run in labelled_plan("mocap_discovery", "quick")}
+    assert starts == {"SEMoLA_1": None, "SEMoLA_3": "unit"}

@@ -48,6 +48,16 @@ def error(network, g, x):
     return ((moved - expected).abs().max() / expected.abs().max()).item()
 
 
+@pytest.mark.parametrize("name", ["tensor_emlp", "rpp", "per"])
+def test_another_unit_of_length_is_the_same_network_on_other_numbers(name):
+    x = normal(5, *SMALL[0])
+    network, other = built(name, channels=30), built(name, channels=30, unit=10.0)
+    torch.testing.assert_close(other(10 * x), 10 * network(x))
+    assert not torch.allclose(network(10 * x), 10 * network(x)), "else a unit would change nothing"
+    if name != "tensor_emlp":
+        torch.testing.assert_close(other.equivariant_part()(10 * x), 10 * network.equivariant_part()(x))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [

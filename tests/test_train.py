@@ -129,16 +129,17 @@ def test_nan_in_the_data_is_named(task):
         train.Task(**{**vars(task), "train": (x.masked_fill(x == x.max(), torch.nan), y)})
 
 
-def test_best_weights_on_validation_are_kept(task, runs, monkeypatch):
+def test_best_weights_on_validation_are_kept(task, runs):
     """A run whose validation loss rises again is evaluated as if it had stopped at the lowest."""
-    monkeypatch.setattr(train, "EVALUATIONS", 60)
-    run = {**runs["standard"], "steps": 60, "lr": 0.02}
+    run = {**runs["standard"], "steps": 60, "lr": 0.02, "evaluations": 60}
     result = fit(task, [run])[0]
+    assert result["curves"]["step"] == [*range(1, 61)]
     losses = result["curves"]["val_loss"]
     best = losses.index(min(losses)) + 1
     assert 1 <= best < 60
     assert losses[-1] > losses[best - 1]
     assert fit(task, [{**run, "steps": best}])[0]["metrics"] == result["metrics"]
+    assert fit(task, [runs["standard"] | {"steps": 60}])[0]["curves"]["step"] == [*range(6, 61, 6)], "ten where no number is named"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ class SoftMLP(TensorMLP):
     def equivariant_part(self) -> TensorEMLP:
         """The projected linear layers, the products and the gates."""
         with torch.random.fork_rng(devices=[]):  # what is drawn is replaced
-            part = TensorEMLP(self.inputs, self.outputs, group=self.group, channels=self.channels, blocks=len(self.linears))
+            sizes = {"channels": self.channels, "blocks": len(self.linears), "unit": self.unit}
+            part = TensorEMLP(self.inputs, self.outputs, group=self.group, **sizes)
         part.to(self.last.weight)
         part.load_state_dict(self.state_dict(), strict=False)
         return part
@@ -67,7 +68,7 @@ class RPP(SoftMLP):
 
     Parameters
     ----------
-    group, channels, blocks : as of `TensorEMLP`.  basic_wd, equiv_wd, gated_wd : weights of the penalty.
+    group, channels, blocks, unit : as of `TensorEMLP`.  basic_wd, equiv_wd, gated_wd : weights of the penalty.
 
     Source: Finzi et al. (2021b), their code, and PER's for the penalty's weights; REMUL Table 6 (channels).
     """
@@ -75,9 +76,10 @@ class RPP(SoftMLP):
     def __init__(
         self, inputs: torch.Size, outputs: torch.Size, generators: Tensor | None = None, *, group: str = "SO(3)", channels: int = 378,
         blocks: int = 3, basic_wd: float = 1.0, equiv_wd: float = 1e-5, gated_wd: float = 1.0,
+        unit: float = 1.0,
     ):  # fmt: skip
         counts = tensor_counts(channels)
-        super().__init__(inputs, outputs, channels, blocks, lambda out, into: Residual(group, out, into), lambda: SoftGate(counts))
+        super().__init__(inputs, outputs, channels, blocks, lambda out, into: Residual(group, out, into), lambda: SoftGate(counts), unit)
         self.group, self.basic_wd, self.equiv_wd, self.gated_wd = group, basic_wd, equiv_wd, gated_wd
 
     def with_penalty(self, x: Float[Tensor, "B *inputs"]) -> tuple[Float[Tensor, "B *outputs"], Float[Tensor, ""]]:
@@ -119,7 +121,8 @@ class PER(SoftMLP):
 
     Parameters
     ----------
-    groups : of `lib.representations.GROUPS`, the first "SO(3)" or "O(3)".  channels, blocks : as of `TensorEMLP`.
+    groups : of `lib.representations.GROUPS`, the first "SO(3)" or "O(3)".  channels, blocks, unit : as of `TensorEMLP`; half of each matrix
+    is free at the start, so that large numbers grow with each layer's products.
 
     Raises ValueError for another group. Source: Kim et al. (2023) and their code; REMUL Table 6 (channels). Constant weights are Ours:
     there, each group's weight is set anew once, by how fast its term falls in the epochs before.
@@ -128,13 +131,13 @@ class PER(SoftMLP):
     def __init__(
         self, inputs: torch.Size, outputs: torch.Size, generators: Tensor | None = None, *,
         groups: Sequence[str] = ("O(3)", "O_xy(2)", "O_yz(2)", "O_xz(2)"), channels: int = 532, blocks: int = 3, weight: float = 0.3,
-        gated_wd: float = 1.0,
+        gated_wd: float = 1.0, unit: float = 1.0,
     ):  # fmt: skip
         unknown = [group for group in groups if group not in GROUPS]
         if not groups or unknown or groups[0] not in CLOSED:
             raise ValueError(f"groups must be of {', '.join(GROUPS)}, and the first one of the first two, got {list(groups)}")
         counts = tensor_counts(channels)
-        super().__init__(inputs, outputs, channels, blocks, lambda out, into: Free(groups, out, into), lambda: SoftGate(counts))
+        super().__init__(inputs, outputs, channels, blocks, lambda out, into: Free(groups, out, into), lambda: SoftGate(counts), unit)
         self.group, self.gated_wd, self.weights = groups[0], gated_wd, tuple((weight, group) for group in groups[1:])
 
     def with_penalty(self, x: Float[Tensor, "B *inputs"]) -> tuple[Float[Tensor, "B *outputs"], Float[Tensor, ""]]:

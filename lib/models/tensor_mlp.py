@@ -90,8 +90,9 @@ class Gate(nn.Module):
 class TensorMLP(nn.Module):
     """Blocks of a linear layer, 0.1 times a bilinear one and gates, then a linear layer, between vectors in space.
 
-    `linear` makes a layer of the numbers of an output and an input space, `gate` the nonlinearity of a block. Raises ValueError for inputs
-    or outputs that are no vectors (x, y, z), and for fewer than 6 channels, all of which would be scalars.
+    `linear` makes a layer of the numbers of an output and an input space, `gate` the nonlinearity of a block; vectors are read and
+    predicted in the length `unit`. Raises ValueError for inputs or outputs that are no vectors (x, y, z), and for fewer than 6 channels,
+    all of which would be scalars.
     """
 
     loops_on_cpu = True  # its stacked products round differently from its single ones
@@ -104,6 +105,7 @@ class TensorMLP(nn.Module):
         blocks: int,
         linear: Callable[[Counts, Counts], nn.Module],
         gate: Callable[[], nn.Module] = Gate,
+        unit: float = 1.0,
     ):
         super().__init__()
         if inputs[-1] % 3 or not outputs or outputs[-1] != 3:
@@ -111,7 +113,7 @@ class TensorMLP(nn.Module):
         counts = tensor_counts(channels)
         if len(counts) < 2:
             raise ValueError(f"channels must be at least 6, for fewer are all scalars, got {channels}")
-        self.inputs, self.outputs, self.channels = inputs, outputs, channels
+        self.inputs, self.outputs, self.channels, self.unit = inputs, outputs, channels, unit
         widths = [(0, math.prod(inputs) // 3), *[counts] * blocks]
         self.linears = nn.ModuleList(linear(gated(counts), width) for width in widths[:-1])
         self.bilinears = nn.ModuleList(Bilinear(gated(counts)) for _ in range(blocks))
@@ -120,12 +122,12 @@ class TensorMLP(nn.Module):
         self.last = linear((0, math.prod(outputs) // 3), widths[-1])
 
     def forward(self, x: Float[Tensor, "B *inputs"]) -> Float[Tensor, "B *outputs"]:
-        x = x.flatten(1)
+        x = x.flatten(1) / self.unit
         for linear, bilinear, gate in zip(self.linears, self.bilinears, self.gates, strict=True):
             t = self.before.tensors(linear(x))
             t = [stack + 0.1 * product for stack, product in zip(t, bilinear(t), strict=True)]
             x = self.after.irreps(gate(t))
-        return self.last(x).unflatten(1, self.outputs)
+        return self.unit * self.last(x).unflatten(1, self.outputs)
 
 
 class TensorEMLP(TensorMLP):
@@ -136,6 +138,7 @@ class TensorEMLP(TensorMLP):
     Parameters
     ----------
     group : "SO(3)" or "O(3)".  channels, blocks : numbers of a hidden layer, spread over tensors by `tensor_counts`, and hidden layers.
+    unit : length in which vectors are read and predicted. Ours: the network is not equivariant to a change of scale.
 
     Source: Finzi et al. (2021); REMUL Table 6 (channels). Irreps coordinates of the weights are Ours: to the projection and to the start
     they make no difference, to Adam's steps they do. The group is Ours: REMUL names none.
@@ -143,6 +146,6 @@ class TensorEMLP(TensorMLP):
 
     def __init__(
         self, inputs: torch.Size, outputs: torch.Size, generators: Tensor | None = None, *, group: str = "SO(3)", channels: int = 532,
-        blocks: int = 3,
+        blocks: int = 3, unit: float = 1.0,
     ):  # fmt: skip
-        super().__init__(inputs, outputs, channels, blocks, lambda out, into: Projected(group, out, into))
+        super().__init__(inputs, outputs, channels, blocks, lambda out, into: Projected(group, out, into), unit=unit)

@@ -6,7 +6,8 @@ its position `horizon` frames later. Both are relative to the plain mean of the 
     python -m lib.tasks.md17 aspirin        downloads a trajectory of MD17 into `md17/`, through torch-geometric
 
 Where a trajectory is not there, its surrogate is taken from DATA_MIRROR: 4,500 samples of molecular dynamics at 500 K on the force fields
-that MD17's authors published. It is not MD17 and says so, in `Task.data`; benzene has none.
+that MD17's authors published, from 16 short simulations, each with samples in every part, where MD17 has a single long one. It is not MD17
+and says so, in `Task.data`; benzene has none.
 """
 
 from __future__ import annotations
@@ -200,7 +201,20 @@ def split(frames: int) -> dict[str, np.ndarray]:
 
 
 def surrogate(scenario: str, horizon: int) -> Samples:
-    """Our stand-in, verified. It is no single trajectory: bonds are read from the first training sample in place of frame 0."""
+    """Our stand-in. It is no single trajectory: bonds are read from the first training sample in place of frame 0."""
+    arrays = stand_in(scenario)
+    parts = {name: tuple(arrays[key][arrays["part"] == number] for key in ("x0", "v0", f"x{horizon}")) for number, name in enumerate(PARTS)}
+    return Samples(arrays["Z"].astype(np.int64), parts["train"][0][0], parts, "surrogate", SCENARIOS[scenario].surrogate)
+
+
+def simulations(scenario: str) -> dict[str, Tensor]:
+    """Of each part's samples in the stand-in, which of its 16 simulations they were drawn from: every part has samples of every one."""
+    arrays = stand_in(scenario)
+    return {name: torch.from_numpy(arrays["rep"][arrays["part"] == number]).long() for number, name in enumerate(PARTS)}
+
+
+def stand_in(scenario: str) -> dict[str, np.ndarray]:
+    """The arrays of the stand-in's file, verified. Raises DataError where there is none."""
     trajectory, file = SCENARIOS[scenario], f"md17_surrogate/md17sur_{scenario}.npz"
     mirror = os.environ.get("DATA_MIRROR")
     if not (mirror and trajectory.surrogate and (Path(mirror) / file).is_file()):
@@ -211,10 +225,7 @@ def surrogate(scenario: str, horizon: int) -> Samples:
     content = (Path(mirror) / file).read_bytes()
     check(f"{file} in DATA_MIRROR={mirror}", content, trajectory.surrogate)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        z, part = arrays["Z"].astype(np.int64), arrays["part"]
-        found = [arrays[key] for key in ("x0", "v0", f"x{horizon}")]
-    parts = {name: tuple(array[part == number] for array in found) for number, name in enumerate(PARTS)}
-    return Samples(z, parts["train"][0][0], parts, "surrogate", trajectory.surrogate)
+        return dict(arrays)
 
 
 def download(scenario: str) -> Path:
