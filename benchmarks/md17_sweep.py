@@ -1,11 +1,11 @@
-"""A sweep on MD17 as this package trains it, stacks in parallel processes, against one run after another, in one run.
+"""A sweep on MD17 as this package trains it against one run after another, in one run.
 
     python -m benchmarks.md17_sweep [--device cuda]
 
-Every molecule with a trajectory or a stand-in; three seeds each of the plain GNN, augmentation, and REMUL at three betas. One after
+Every molecule with a trajectory or a stand-in; three seeds each of the plain GNN, augmentation, and REMUL at three betas. On a GPU the
+package trains stacks under vmap; on a CPU single runs in parallel processes, one thread each, as stacks gain nothing there. One after
 another, each run has all threads to itself: once with the network as its authors compute it, in a plain loop (md17_sweep), once with the
-code of this package (md17_sweep_same_code: what stacks and processes alone give; a stack of one is a little slower than a plain loop
-would be, which flatters this row). Writes its rows into results/benchmarks.csv.
+code of this package (md17_sweep_same_code: what stacks or processes alone give). Writes its rows into results/benchmarks.csv.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from lib.liegan import DISCRIMINATORS
 from lib.losses import METHODS
 from lib.records import RESULTS, ROOT, read_record, record_path, state
 
-DATA = ("scenario", "n_train", "n_eval", "timesteps", "scaled", "axes", "horizon", "assignment")  # what a task is loaded with
+DATA = ("scenario", "n_train", "n_eval", "timesteps", "scaled", "axes", "horizon", "assignment", "centred")  # what a task is loaded with
 COMMON = (
     "task", *DATA, "model", "model_options", "method", "seed", "steps", "batch_size", "lr", "error_samples", "error_draws",
 )  # fmt: skip
@@ -25,8 +25,8 @@ DISCOVERY = (
     "cardinality", "mask", "sigma", "draw", "lambda_aug", "lambda_ortho", "similarity", "start", "lr", "lr_discriminator",
 )  # fmt: skip
 OPTIONAL = (  # left out of a run where there is none
-    "timesteps", "scaled", "axes", "horizon", "assignment", "warmup", "decay", "mask", "basis", "gradual", "lr_decay", "clip",
-    "surface", "restarts", "evaluations",
+    "timesteps", "scaled", "axes", "horizon", "assignment", "centred", "warmup", "decay", "mask", "basis", "gradual", "lr_decay",
+    "clip", "surface", "restarts", "evaluations",
 )  # fmt: skip
 COUNTS = (
     "n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps",
@@ -37,6 +37,7 @@ CHOICES = {
     "similarity": ("features", "fourier"),
     "draw": ("normal", "integers"),
     "axes": AXES,
+    "centred": (True, False),
     "start": tuple(STARTS),
 }
 
@@ -181,7 +182,7 @@ def check(run: Run) -> None:
             except ValueError as error:
                 raise ConfigError(str(error)) from None
         if name in CHOICES and value not in CHOICES[name]:
-            raise ConfigError(f"{name} must be one of {', '.join(CHOICES[name])}, got {value!r}")
+            raise ConfigError(f"{name} must be one of {', '.join(map(str, CHOICES[name]))}, got {value!r}")
 
 
 def best_profile(experiment: str, results: Path = RESULTS) -> str:

@@ -128,7 +128,7 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
     """
     labels, runs = zip(*labelled_plan(experiment, profile, results), strict=True)
     names = ["lr", "lr_decay", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target"]
-    names += ["lambda_equiv", "lambda_aug", "lambda_sparse", "basic_wd", "weight", "unit", "width", "steps", "evaluations"]
+    names += ["lambda_equiv", "lambda_aug", "lambda_sparse", "basic_wd", "weight", "unit", "width", "centred", "steps", "evaluations"]
     rows = []
     for label, record in zip(labels, records(experiment, runs, results), strict=True):
         run, scores = record["run"], record["metrics"]

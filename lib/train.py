@@ -265,7 +265,7 @@ def canary(run: Run) -> dict[str, Any]:
     Two versions of the code that agree here agree on what the run's record holds; it needs no data file. The start is perturbed: a
     constant basis leaves pixels exactly on their places, where interpolation has kinks and rounding decides.
     """
-    options = {name: run[name] for name in ("scenario", "timesteps", "scaled", "axes", "assignment") if name in run}
+    options = {name: run[name] for name in ("scenario", "timesteps", "scaled", "axes", "assignment", "centred") if name in run}
     task = tasks.load_tiny(run["task"], **options).to("cpu", torch.float64)
     # a basis that was discovered before is replaced by one that is not the ground truth
     known = 1.1 * task.generators.roll(1, -1) if "basis" in run else None

@@ -248,6 +248,17 @@ def test_smaller_sets_are_the_beginnings_of_each_trial(scenario, task):
         assert torch.equal(part, whole[:, : part.shape[1]])
 
 
+def test_positions_can_stay_where_they_were_recorded(task, trials, scenario):
+    first, starts = next(iter(mocap.split(scenario)[0].items()))
+    there = tasks.load("mocap", scenario=scenario, centred=False)
+    torch.testing.assert_close(there.train[0][0, :, :3].numpy(), trials[first][starts[0]], rtol=0, atol=4e-6)
+    for (x, y), (moved, ahead) in zip((task.train, task.val, task.test), (there.train, there.val, there.test), strict=True):
+        way = (moved - x)[..., :3]
+        assert way.abs().max() > 1 and torch.equal(moved[..., 3:], x[..., 3:])
+        torch.testing.assert_close(way, way[:, :1].expand_as(way), atol=1e-4, rtol=0)  # each sample as a whole
+        torch.testing.assert_close(ahead - y, way, atol=1e-4, rtol=0)
+
+
 def test_made_up_samples_have_the_same_form(task, scenario):
     tiny = tasks.load_tiny("mocap", scenario=scenario)
     assert tiny.train[0].shape[1:] == task.train[0].shape[1:] and tiny.train[1].shape[1:] == task.train[1].shape[1:]
@@ -300,6 +311,12 @@ def test_the_plan_passes_the_assignment_on():
     assert [run["assignment"] for run in planned("walk", assignment=2)] == [2]
     assert [run["assignment"] for run in planned("run", assignment=0)] == [0]
     assert "assignment" not in planned("walk")[0] and "assignment" not in planned("walk", assignment=None)[0]
+
+
+def test_the_plan_passes_on_where_positions_are_from():
+    assert planned("run", centred=False)[0]["centred"] is False and "centred" not in planned("run")[0]
+    with pytest.raises(ConfigError, match="centred must be one of True, False, got 'never'"):
+        planned("run", centred="never")
 
 
 @pytest.mark.parametrize(("scenario", "assignment"), [("walk", -1), ("walk", 0.5), ("run", 1)])

@@ -45,6 +45,7 @@ class EGNN(nn.Module):
     """
 
     needs_graph = True
+    loops_on_cpu = True  # as the GNN
 
     def __init__(
         self,

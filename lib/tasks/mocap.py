@@ -1,7 +1,8 @@
 """A person walking or running, and where the joints are a quarter of a second later: a prediction task with a vertical of its own.
 
 A token is a joint: position and velocity; the target is its position 30 frames on. Units are the database's (about 5.6 cm) and frames
-(1/120 s); y is up. Positions are relative to the (unweighted) centre of the joints in the input, so the way covered stays in the target.
+(1/120 s); y is up. Positions are relative to the (unweighted) centre of the joints in the input, so the way covered stays in the target;
+or, on demand, to the laboratory's origin, as recorded.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SEED = 100  # of NumPy's old generator, as published
 LABELS = {"walk": "rebuilt", "run": "official"}  # of the walks the published order is lost
 
 
-def load(scenario: str, n_train: int = 200, n_eval: int = 600, assignment: int = 0, root: Path = ROOT) -> Task:
+def load(scenario: str, n_train: int = 200, n_eval: int = 600, assignment: int = 0, centred: bool = True, root: Path = ROOT) -> Task:
     """Predict positions 30 frames on (31, 3) from (position, velocity) of 31 joints, (31, 6), of CMU's subject 35 (walk) or 9 (run).
 
     Parameters
@@ -41,6 +42,7 @@ def load(scenario: str, n_train: int = 200, n_eval: int = 600, assignment: int =
         most 100 (walk) or 80 (run). The defaults give 198, 600 and 600 of walking, and 200, 240 and 240 of running.
     assignment : which walks are in which set. 0 applies the published places to the trials in the order of their numbers (the order that
         they refer to is lost); 1, 2, ... draw sets of the same sizes.
+    centred : whether positions are relative to the centre of the input's joints.
 
     Raises ValueError for an unknown scenario, fewer samples than trials, or an assignment that there is not, and DataError for a data file
     that is missing or altered.
@@ -50,10 +52,10 @@ def load(scenario: str, n_train: int = 200, n_eval: int = 600, assignment: int =
     check(scenario)
     stored, sha256 = read(f"mocap_{scenario}", root)
     positions = np.split(stored["positions"].astype(np.float64), np.cumsum(stored["n_frames"])[:-1])
-    return make(scenario, positions, n_train, n_eval, assignment, data=LABELS[scenario], sha256=sha256)
+    return make(scenario, positions, n_train, n_eval, assignment, centred, data=LABELS[scenario], sha256=sha256)
 
 
-def load_tiny(scenario: str, n_train: int = 11, n_eval: int = 6, assignment: int = 0) -> Task:
+def load_tiny(scenario: str, n_train: int = 11, n_eval: int = 6, assignment: int = 0, centred: bool = True) -> Task:
     """A few samples of made-up walkers: joints that swing, each in its own way, about a body that goes along z."""
     check(scenario)
     draws = np.random.default_rng(0)
@@ -63,7 +65,7 @@ def load_tiny(scenario: str, n_train: int = 11, n_eval: int = 6, assignment: int
         body = draws.uniform((-5, 0, -5), (5, 30, 5), (1, JOINTS, 3))
         swing = np.sin(2 * math.pi * (frames / 130 + draws.uniform(size=(1, JOINTS, 1)))) * draws.normal(size=(1, JOINTS, 3))
         trials.append(body + swing + frames * np.array([0.0, 0.0, 0.2]))
-    return make(scenario, trials, n_train, n_eval, assignment, data="simulated", sha256="")
+    return make(scenario, trials, n_train, n_eval, assignment, centred, data="simulated", sha256="")
 
 
 def make(
@@ -72,6 +74,7 @@ def make(
     n_train: int,
     n_eval: int,
     assignment: int,
+    centred: bool,
     *,
     data: str,
     sha256: str,
@@ -81,7 +84,7 @@ def make(
     for part, limit in zip(split(scenario, assignment), (n_train, n_eval, n_eval), strict=True):
         if limit < len(part):
             raise ValueError(f"n_train and n_eval must be at least the number of trials, {len(part)}, got {limit}")
-        pairs.append(samples(trials, {trial: starts[: limit // len(part)] for trial, starts in part.items()}))
+        pairs.append(samples(trials, {trial: starts[: limit // len(part)] for trial, starts in part.items()}, centred))
     train, val, test = pairs
     return prediction_of_positions(train, val, test, name="mocap", groups={"vertical": about_the_vertical}, data=data, sha256=sha256)
 
@@ -103,11 +106,11 @@ def split(scenario: str, assignment: int = 0) -> tuple[dict[int, Int[np.ndarray,
 
 
 def samples(
-    trials: Sequence[Float[np.ndarray, "_ joints 3"]], starts: dict[int, Int[np.ndarray, " starts"]]
+    trials: Sequence[Float[np.ndarray, "_ joints 3"]], starts: dict[int, Int[np.ndarray, " starts"]], centred: bool = True
 ) -> tuple[Float[Tensor, "B joints 6"], Float[Tensor, "B joints 3"]]:
     """(position, velocity) at each start, v_t = x_(t+1) - x_t, and the position 30 frames on. float32."""
     now, then, later = (np.concatenate([trials[trial][t + ahead] for trial, t in starts.items()]) for ahead in (0, 1, AHEAD))
-    centre = now.mean(1, keepdims=True)
+    centre = now.mean(1, keepdims=True) if centred else 0.0
     x = np.concatenate([now - centre, then - now], -1)
     return torch.from_numpy(x).float(), torch.from_numpy(later - centre).float()
 
