@@ -5,7 +5,8 @@
 Every molecule with a trajectory or a stand-in; three seeds each of the plain GNN, augmentation, and REMUL at three betas. On a GPU the
 package trains stacks under vmap; on a CPU single runs in parallel processes, one thread each, as stacks gain nothing there. One after
 another, each run has all threads to itself: once with the network as its authors compute it, in a plain loop (md17_sweep), once with the
-code of this package (md17_sweep_same_code: what stacks or processes alone give). Writes its rows into results/benchmarks.csv.
+code of this package (md17_sweep_same_code: what stacks or processes alone give; on a GPU a stack of one is a little slower than a plain
+loop). Writes its rows into results/benchmarks.csv.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from lib.hyperparameters import parameters_of
 from lib.learner import Learner
 from lib.models.gnn import silu
 from lib.molecules import molecule
+from lib.runs import stacked
 from lib.tasks import md17
 from lib.train import fit
 from tests.scattered_gnn import scattered
@@ -221,6 +222,12 @@ def test_runs_trained_together_are_those_trained_alone(name, monkeypatch):
         assert one["metrics"]["test_mse"] == pytest.approx(other["metrics"]["test_mse"], rel=1e-9)
         assert one["curves"]["val_loss"][-1] < one["curves"]["val_loss"][0]
         assert (one["metrics"]["E_prime"] < 1e-9) == (name == "egnn")
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [1, 1, 1]), ("cuda", [3])])
+def test_runs_are_one_stack_on_a_gpu_only(device, sizes):
+    runs = [{**RUN, "model": "gnn", "lambda_equiv": beta} for beta in (0.1, 1.0, 10.0)]
+    assert [len(stack) for stack in stacked(runs, device)] == sizes
 
 
 def test_a_task_without_a_graph_is_named():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import data, motion, tasks
+from lib import data, motion, tasks, train
 from lib.actions import on_bodies, on_stacks
 from lib.data import DATASETS, ROOT, DataError, fetch, read
 from lib.groups import haar
@@ -257,6 +257,11 @@ def test_positions_can_stay_where_they_were_recorded(task, trials, scenario):
         assert way.abs().max() > 1 and torch.equal(moved[..., 3:], x[..., 3:])
         torch.testing.assert_close(way, way[:, :1].expand_as(way), atol=1e-4, rtol=0)  # each sample as a whole
         torch.testing.assert_close(ahead - y, way, atol=1e-4, rtol=0)
+
+
+def test_the_canary_reads_positions_as_its_run_does():
+    first, second = (train.canary(run) for run in (planned("run", axes=None)[0], planned("run", axes=None, centred=False)[0]))
+    assert first["metrics"]["test_mse"] != pytest.approx(second["metrics"]["test_mse"], rel=1e-3)
 
 
 def test_made_up_samples_have_the_same_form(task, scenario):

@@ -42,7 +42,7 @@ def load(scenario: str, n_train: int = 200, n_eval: int = 600, assignment: int =
         most 100 (walk) or 80 (run). The defaults give 198, 600 and 600 of walking, and 200, 240 and 240 of running.
     assignment : which walks are in which set. 0 applies the published places to the trials in the order of their numbers (the order that
         they refer to is lost); 1, 2, ... draw sets of the same sizes.
-    centred : whether positions are relative to the centre of the input's joints.
+    centred : whether positions are relative to the centre of the input's joints, or else as recorded; rotations are about their origin.
 
     Raises ValueError for an unknown scenario, fewer samples than trials, or an assignment that there is not, and DataError for a data file
     that is missing or altered.
@@ -106,7 +106,7 @@ def split(scenario: str, assignment: int = 0) -> tuple[dict[int, Int[np.ndarray,
 
 
 def samples(
-    trials: Sequence[Float[np.ndarray, "_ joints 3"]], starts: dict[int, Int[np.ndarray, " starts"]], centred: bool = True
+    trials: Sequence[Float[np.ndarray, "_ joints 3"]], starts: dict[int, Int[np.ndarray, " starts"]], centred: bool
 ) -> tuple[Float[Tensor, "B joints 6"], Float[Tensor, "B joints 3"]]:
     """(position, velocity) at each start, v_t = x_(t+1) - x_t, and the position 30 frames on. float32."""
     now, then, later = (np.concatenate([trials[trial][t + ahead] for trial, t in starts.items()]) for ahead in (0, 1, AHEAD))
