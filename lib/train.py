@@ -40,8 +40,8 @@ def fit(
     """Train the runs as one stack on the task's device and evaluate the best weights on validation; one result a run.
 
     Each run draws from generators of its own, so its result does not depend on the stack: on a CPU exactly, but up to rounding where a
-    layer has a single output (scalar predictions, GATr). On a GPU, and for networks that do not say
-    `loops_on_cpu`, the stack is one program under `vmap`; else its members take turns.
+    layer has a single output (scalar predictions, GATr). On a GPU, and for networks that do not say `loops_on_cpu`, the stack is one
+    program under `vmap`; else its members take turns.
 
     Parameters
     ----------

@@ -61,6 +61,19 @@ def test_spaces_of_invariants_have_the_known_dimensions(name, commutant, forms):
     assert len(network.bilinears[0].forms) == forms
 
 
+@pytest.mark.parametrize("name", ["SO(2)", "SO(3)", "two-body"])
+def test_the_basis_of_a_space_of_invariants_does_not_hang_on_rounding(name):
+    """The same equations, mixed by a rotation, have the same solutions, but another decomposition."""
+    g = GROUPS[name].double()
+    eye = torch.eye(g.shape[-1], dtype=torch.float64)
+    commuting = torch.cat([torch.kron(a, eye) - torch.kron(eye, a.T.contiguous()) for a in g])
+    mixing, _ = torch.linalg.qr(torch.randn(len(commuting), len(commuting), generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    basis, again = (invariants(rows.unsqueeze(0), 1e-5, "linear maps") for rows in (commuting, mixing @ commuting))
+    torch.testing.assert_close(basis, again, rtol=0, atol=1e-12)
+    torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis), dtype=torch.float64))
+    assert (commuting @ basis.T).abs().max() < 1e-12
+
+
 def test_the_invariant_form_of_the_lorentz_group_is_minkowskis():
     form = EMLP(torch.Size([1, 4]), torch.Size([]), LORENTZ).bilinears[0].forms[0]
     torch.testing.assert_close(form / form[1, 1], torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0])))

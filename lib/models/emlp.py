@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lib.groups import normalised
+from lib.groups import normalised, random_stream
 from lib.metrics import bracket_closure
 
 
@@ -22,11 +22,12 @@ class AmbiguousSymmetryWarning(UserWarning):
 
 
 def invariants(action: Float[Tensor, "C n m"], tolerance: float, what: str) -> Float[Tensor, "R m"]:
-    """An orthonormal basis of {v : A_c v = 0 for every c}: right singular vectors of the stacked A_c whose value is <= tolerance.
+    """An orthonormal basis of {v : A_c v = 0 for every c}: the span of the stacked A_c's right singular vectors whose value is <= tolerance.
 
     Warns AmbiguousSymmetryWarning where the least value left out is less than three times the tolerance, so that it decides.
 
-    Source: Finzi et al. (2021), sec. 5.1 (null space by SVD).
+    Source: Finzi et al. (2021), sec. 5.1 (null space by SVD). The choice of the basis is Ours: which one of a null space the decomposition
+    returns is a matter of rounding, and so of the machine. This one is the projection of fixed random vectors, orthonormalised.
     """
     rows = action.flatten(0, 1).double()
     _, values, directions = torch.linalg.svd(rows, full_matrices=True)
@@ -40,7 +41,10 @@ def invariants(action: Float[Tensor, "C n m"], tolerance: float, what: str) -> F
             AmbiguousSymmetryWarning,
             stacklevel=3,
         )
-    return directions[kept]
+    span = directions[kept]
+    start = torch.randn(len(directions), len(span), generator=random_stream(0, "invariants"), dtype=torch.float64)
+    q, r = torch.linalg.qr(span.mT @ (span @ start))
+    return (q * r.diagonal().sign()).mT
 
 
 class EquivariantLinear(nn.Module):
