@@ -22,12 +22,12 @@ class AmbiguousSymmetryWarning(UserWarning):
 
 
 def invariants(action: Float[Tensor, "C n m"], tolerance: float, what: str) -> Float[Tensor, "R m"]:
-    """An orthonormal basis of {v : A_c v = 0 for every c}: the span of the stacked A_c's right singular vectors whose value is <= tolerance.
+    """An orthonormal basis of {v : A_c v = 0 for every c}: right singular vectors of the stacked A_c whose value is <= tolerance, mixed.
 
     Warns AmbiguousSymmetryWarning where the least value left out is less than three times the tolerance, so that it decides.
 
     Source: Finzi et al. (2021), sec. 5.1 (null space by SVD). The choice of the basis is Ours: which one of a null space the decomposition
-    returns is a matter of rounding, and so of the machine. This one is the projection of fixed random vectors, orthonormalised.
+    returns is a matter of rounding, and so of the machine; the projections of fixed random vectors, orthonormalised, are not.
     """
     rows = action.flatten(0, 1).double()
     _, values, directions = torch.linalg.svd(rows, full_matrices=True)
