@@ -94,6 +94,7 @@ TABLES = {
     "remul_tab1_mlp_long": Table("mocap_mlp", IN_RAW_UNITS, PERCEPTRONS[3:], at_best_beta=True, profile="long", published="remul_tab1_mlp"),
     "remul_tab1_assignments": Table("mocap", MSE, TRANSFORMERS, at_best_beta=True, profile="assignments", published="remul_tab1"),
     "remul_tab1_assignments_wide": Table("mocap", MSE, TRANSFORMERS, at_best_beta=True, profile="assignments_wide", published="remul_tab1"),
+    "remul_tab1_assignments_long": Table("mocap", MSE, TRANSFORMERS, at_best_beta=True, profile="assignments_long", published="remul_tab1"),
     "remul_tab2": Table("md17", MOLECULAR, GRAPH_NETWORKS, at_best_beta=True),
     "remul_tab5": Table("nbody", {**SIZES, **DEGREES, **TRAINING}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
     "remul_tab6": Table("mocap", {**SIZES, **DEGREES, **EPOCHS}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
