@@ -104,7 +104,7 @@ def fit(
         if "clip" in first:
             norm = gradient.norm(dim=1, keepdim=True)
             gradient, clipped = gradient * (first["clip"] / norm).clamp(max=1.0), clipped + (norm > first["clip"])
-        theta = adam.step(theta, gradient, decayed(first, step))
+        adam.step(theta, gradient, decayed(first, step))
         if step in checks:
             losses = []
             for i, curve in enumerate(curves):
@@ -234,19 +234,27 @@ def unflatten(vector: Tensor, layout: Sequence[tuple[str, torch.Size, int]]) -> 
 
 
 class Adam:
-    """Adam (Kingma & Ba, Algorithm 1) with default moments on a stack of flat vectors, one learning rate each."""
+    """Adam (Kingma & Ba, Algorithm 1) with default moments on a stack of flat vectors, one learning rate each; it steps in place.
+
+    Ours, for speed: on a CPU it goes through the vectors a block at a time, so that what it computes on the way stays in the cache. No
+    number depends on the block.
+    """
+
+    BLOCK = 2**17  # entries of each vector
 
     def __init__(self, theta: Tensor, rates: Tensor, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8):
         self.rates, self.betas, self.eps, self.steps = rates, betas, eps, 0
         self.mean, self.square = torch.zeros_like(theta), torch.zeros_like(theta)
+        self.block = self.BLOCK if theta.device.type == "cpu" else theta.shape[1]
 
-    def step(self, theta: Tensor, gradient: Tensor, factor: float = 1.0) -> Tensor:
+    def step(self, theta: Tensor, gradient: Tensor, factor: float = 1.0) -> None:
         self.steps += 1
-        b1, b2 = self.betas
-        self.mean = self.mean * b1 + gradient * (1 - b1)
-        self.square = self.square * b2 + gradient * gradient * (1 - b2)
-        size = (self.square / (1 - b2**self.steps)).sqrt() + self.eps
-        return theta - factor * self.rates * (self.mean / (1 - b1**self.steps)) / size
+        rates, (b1, b2) = factor * self.rates, self.betas
+        for at, g, mean, square in zip(*(part.split(self.block, 1) for part in (theta, gradient, self.mean, self.square)), strict=True):
+            mean.mul_(b1).add_(g * (1 - b1))
+            square.mul_(b2).add_((g * g).mul_(1 - b2))
+            size = (square / (1 - b2**self.steps)).sqrt_().add_(self.eps)
+            at.sub_((mean / (1 - b1**self.steps)).mul_(rates).div_(size))
 
 
 def shrunk(run: Run) -> dict[str, Any]:
