@@ -111,9 +111,9 @@ def test_adam_is_torch_adam(block, monkeypatch):
         gradients, start, rates = torch.randn(20, 3, 5), torch.randn(3, 5), [1e-3, 1e-2, 0.1]
     theta, adam = start.clone(), Adam(start, torch.tensor(rates)[:, None])
     parameters = [nn.Parameter(row.clone()) for row in start]
-    optimiser = torch.optim.Adam([{"params": [p], "lr": lr} for p, lr in zip(parameters, rates, strict=True)])
+    optimiser = torch.optim.Adam([{"params": [p], "lr": 0.5 * lr} for p, lr in zip(parameters, rates, strict=True)])
     for gradient in gradients:
-        adam.step(theta, gradient)
+        adam.step(theta, gradient, 0.5)
         for parameter, row in zip(parameters, gradient, strict=True):
             parameter.grad = row.clone()
         optimiser.step()
