@@ -16,8 +16,9 @@ import yaml
 
 from lib import tasks
 from lib.data import DataError
+from lib.freshness import agree
 from lib.plan import DATA, labelled_plan, plan
-from lib.records import ROOT, agree, machine, provenance, read_record, record_path, write_record
+from lib.records import ROOT, machine, provenance, read_record, record_path, write_record
 from lib.runs import load_task, stacked, train_missing
 
 EXPERIMENTS = ("rotated_mnist", "discrete_rotation", "partial_permutation")  # tried at smoke
@@ -82,7 +83,7 @@ def retrain(results: Path) -> bool:
         write_record(results / "runs" / experiment / source.name, read_record(source))
     train_missing(experiment, stack, results=results, backend="serial")
     again = read_record(record_path(experiment, run, results))
-    here = provenance(run, "cpu", 1)
+    here = provenance("cpu", 1)
     same = all(recorded[key] == here[key] for key in ("machine", "versions", "threads"))
     allowed = dict.fromkeys(recorded["metrics"], 0.0) if same else tolerances(experiment, label, run)
     wrong = [name for name, limit in allowed.items() if not abs(again["metrics"][name] - recorded["metrics"][name]) <= limit]

@@ -19,7 +19,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, leaky_relu
 
-from lib import tasks
 from lib.evaluation import basis_scores
 from lib.groups import exp_map, gaussian_start, normalised, random_stream
 from lib.losses import SIMILARITIES, orthogonality_penalty
@@ -153,19 +152,3 @@ def cross_entropy(logits: Float[Tensor, " B"], target: float) -> Tensor:
     """BCE(sigmoid(logits), target), NaN where a logit is; it saturates, as in LieGAN's code, where BCE from logits would not."""
     p = logits.sigmoid()
     return torch.where(p.isnan().any(), p.sum(), binary_cross_entropy(p.nan_to_num(0.5), torch.full_like(p, target)))
-
-
-def shrunk(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The run at the size of a canary, as `lib.train.shrunk`."""
-    small = {"seed": 0, "steps": 3, "batch_size": 4, "lr": 1e-5, "lr_discriminator": 1e-5}
-    small |= {"sigma": 0.1} if run["draw"] == "normal" else {}
-    small |= {"model_options": {name: min(value, 8) for name, value in run["model_options"].items()}}
-    return {name: value for name, value in {**run, **small}.items() if name not in ("n_train", "n_eval")}
-
-
-def canary(run: Mapping[str, Any]) -> dict[str, Any]:
-    """As `lib.train.canary`: three steps on a made-up task, float64, small rates."""
-    options = {name: run[name] for name in ("scenario", "timesteps", "scaled") if name in run}
-    task = tasks.load_tiny(run["task"], **options).to("cpu", torch.float64)
-    result = discover(task, shrunk(run))
-    return {"metrics": result["metrics"], "curves": result["curves"], "basis": result["basis"]}

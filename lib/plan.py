@@ -11,12 +11,13 @@ from typing import Any
 import yaml
 
 from lib import gradual, models, tasks
+from lib.freshness import state
 from lib.groups import AXES, STARTS
 from lib.liegan import DISCRIMINATORS
 from lib.losses import METHODS
-from lib.records import RESULTS, ROOT, read_record, record_path, state
+from lib.records import RESULTS, ROOT, read_record, record_path
 
-DATA = ("scenario", "n_train", "n_eval", "timesteps", "scaled", "axes", "horizon", "assignment", "centred")  # what a task is loaded with
+DATA = (*tasks.OPTIONS, *tasks.SIZES)
 COMMON = (
     "task", *DATA, "model", "model_options", "method", "seed", "steps", "batch_size", "lr", "error_samples", "error_draws",
 )  # fmt: skip

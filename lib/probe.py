@@ -18,12 +18,14 @@ from typing import Any
 import torch
 
 from lib import evaluation, tasks, train
+from lib.canary import trainer_of
 from lib.data import DataError
+from lib.freshness import code_digest
 from lib.groups import random_stream
 from lib.losses import WHOLE
 from lib.plan import DATA, ConfigError, Run, parameters, plan
-from lib.records import RESULTS, MissingRecordError, code_digest, provenance, read_record, write_record
-from lib.runs import discovered, reuse_memory, trainer_of
+from lib.records import RESULTS, MissingRecordError, provenance, read_record, write_record
+from lib.runs import discovered, reuse_memory
 
 WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes
 BATCH = 500  # samples of a pass, at most
@@ -62,12 +64,13 @@ def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor |
 
     # validation passes fall on a few steps only; the median does not see them
     times: list[float] = []
+    made = {"digest": code_digest(run), **provenance(device, threads)}
     short = {**run, "steps": WARM_UP + STEPS, "error_samples": 1, "error_draws": 1}
     short.pop("restarts", None)
     trainer_of(run).fit(task, [short], lambda _: times.append(now()), known=known)
     record = {"run": run, "step_s": spread([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)])}
     if "error_samples" not in run:  # it discovers and does not predict
-        return {**record, **provenance(run, device, threads)}
+        return {**record, **made}
 
     learner = train.Learner(run, task, known)
     record |= parts_of_a_step(learner, task, run, now)
@@ -78,7 +81,7 @@ def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor |
                 break
             passes = [seconds(predict, task.test[0], now) / len(task.test[0]) for _ in range(PASSES + 1)]
             record[f"predict_s{suffix}"] = spread(passes[1:])
-    return {**record, **provenance(run, device, threads)}
+    return {**record, **made}
 
 
 def parts_of_a_step(learner: train.Learner, task: tasks.Task, run: Run, now: Callable[[], float]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Runs are data: train what is missing, keep a record of each.
 
-python -m lib.runs EXPERIMENT [--profile quick] [--plan] [--train missing|never|all] [--minutes 30] [--device cpu] [--backend loky]
+python -m lib.runs EXPERIMENT [--profile quick] [--plan] [--train missing|earlier|never|all] [--minutes 30] [--device cpu] [--backend loky]
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import joblib
 import torch
 from tqdm import tqdm
 
-from lib import liegan, models, tasks, train
+from lib import models, tasks, train
+from lib.canary import canary, trainer_of
 from lib.data import DataError
+from lib.freshness import ReplayError, code_digest, fingerprint, loader_digest, state
 from lib.losses import METHODS
 from lib.plan import DATA, ConfigError, Run, plan, profile_of
-from lib.records import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, state, write_record
+from lib.records import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, write_record
 
+WANTED = {"missing": ("missing", "stale"), "earlier": ("missing", "stale", "earlier"), "never": (), "all": None}  # the states to train
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
 
 
@@ -55,7 +57,8 @@ def train_missing(
     device: str = "cpu",
     backend: str = "loky",
 ) -> int:
-    """Train the runs whose record is missing or stale (`which` = "missing"), or all of them; returns how many are left.
+    """Train the runs whose record is missing or stale (`which` = "missing"), those too whose canary is of an earlier form ("earlier"), or
+    all of them; returns how many are left.
 
     A record is written as soon as its run ends, so a killed sweep loses the runs in flight only. No run starts after `minutes`.
     Runs of one shape train as one stack; on a CPU a stack has one thread, and as many train at once as there are cores.
@@ -64,13 +67,13 @@ def train_missing(
     ----------
     backend : "serial", or joblib's name for several processes, "loky".
     """
-    if which not in ("missing", "never", "all"):
-        raise ConfigError(f"--train must be missing, never or all, got {which!r}")
+    if which not in WANTED:
+        raise ConfigError(f"--train must be one of {', '.join(WANTED)}, got {which!r}")
     if backend not in ("serial", "loky", "multiprocessing"):
         raise ConfigError(f"--backend must be serial, loky or multiprocessing, got {backend!r}")
 
     def wanted(run: Run) -> bool:
-        return which == "all" or (which == "missing" and needs_training(experiment, run, results))
+        return WANTED[which] is None or state_of(experiment, run, results) in WANTED[which]
 
     todo = [run for run in runs if wanted(run)]
     done, deadline = 0, time.monotonic() + 60 * minutes
@@ -93,10 +96,10 @@ def train_missing(
     return max(len(todo), done) - done if which == "all" else sum(map(wanted, runs))
 
 
-def needs_training(experiment: str, run: Run, results: Path = RESULTS) -> bool:
-    """Whether a run's record is missing or stale."""
+def state_of(experiment: str, run: Run, results: Path = RESULTS) -> str:
+    """The state of a run's record, see `lib.freshness`."""
     path = record_path(experiment, run, results)
-    return state(read_record(path), path.parent) in ("missing", "stale")
+    return state(read_record(path), path.parent)
 
 
 def stacked(runs: Sequence[Run], device: str) -> list[list[Run]]:
@@ -125,21 +128,17 @@ def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", resu
     torch.set_num_threads(1)
     reuse_memory()
     first, started = stack[0], time.perf_counter()
-    made = provenance(first, device, torch.get_num_threads())
-    task = load_task(first["task"], device, **{name: first[name] for name in DATA if name in first})
+    made = {"digest": code_digest(first), "loader": loader_digest(first), **provenance(device, torch.get_num_threads())}
+    task, shadow = load_task(first["task"], device, **{name: first[name] for name in DATA if name in first})
     source, trainer = discovered(experiment, first, results), trainer_of(first)
     known = None if source is None else torch.tensor(source["basis"])
     made |= {} if source is None else {"known": basis_digest(source)}
     for run, result in zip(stack, trainer.fit(task, stack, known=known), strict=True):
         spent = (time.perf_counter() - started) / len(stack)
-        record = {"run": run, **result, "wall_s": spent, "canary": trainer.canary(run), "data": task.data, "sha256": task.sha256, **made}
+        made |= {"wall_s": spent, "canary": canary(run), "data": task.data, "sha256": task.sha256, "fingerprint": shadow}
+        record = {"run": run, **result, **made}
         write_record(record_path(experiment, run, results), record)
     return len(stack)
-
-
-def trainer_of(run: Run) -> ModuleType:
-    """The module whose `fit` and `canary` a run needs."""
-    return liegan if METHODS[run["method"]].adversarial else train
 
 
 def discovered(experiment: str, run: Run, results: Path = RESULTS) -> dict[str, Any] | None:
@@ -153,9 +152,10 @@ def discovered(experiment: str, run: Run, results: Path = RESULTS) -> dict[str, 
 
 
 @functools.lru_cache(maxsize=1)
-def load_task(name: str, device: str, **options: Any) -> tasks.Task:
-    """The task on its device, kept for the next run of the same data."""
-    return tasks.load(name, **options).to(device)
+def load_task(name: str, device: str, **options: Any) -> tuple[tasks.Task, dict[str, Any]]:
+    """The task on its device, and its fingerprint, kept for the next run of the same data."""
+    task = tasks.load(name, **options)
+    return task.to(device), fingerprint(task)
 
 
 # ------------------------------------------------------------------------------------------------------- command line
@@ -180,9 +180,8 @@ def print_plan(experiment: str, runs: Sequence[Run], results: Path = RESULTS) ->
     """One line a run: its state, its estimated minutes, its record's name; then the total of what is to be trained."""
     total, unknown = 0.0, 0
     for run, minutes in zip(runs, estimates(experiment, runs, results), strict=True):
-        path = record_path(experiment, run, results)
-        now = state(read_record(path), path.parent)
-        print(f"{now:9s} {'?' if minutes is None else f'{minutes:.1f}':>6s} min  {path.stem}")
+        now = state_of(experiment, run, results)
+        print(f"{now:9s} {'?' if minutes is None else f'{minutes:.1f}':>6s} min  {record_path(experiment, run, results).stem}")
         if now in ("missing", "stale"):
             total, unknown = total + (minutes or 0.0), unknown + (minutes is None)
     print(f"{len(runs)} runs; to train: about {total:.1f} core-minutes" + (f" and {unknown} runs of unknown cost" if unknown else ""))
@@ -197,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("experiment", help="a section of params.yaml")
     parser.add_argument("--profile", default="best", help="smoke, quick, paper, search, or best (the highest that is complete)")
     parser.add_argument("--plan", action="store_true", help="print the runs, their state and estimated minutes, and train nothing")
-    parser.add_argument("--train", default="missing", help="missing (the default; stale runs too), never, or all")
+    parser.add_argument("--train", default="missing", help="missing (the default; stale runs too), earlier (those too), never, or all")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so many minutes")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--backend", default="loky", help="loky (as many processes as cores), multiprocessing, or serial")
@@ -211,6 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         left = train_missing(options.experiment, runs, **how)
     except ConfigError as error:
         print(f"lib.runs: {error}", file=sys.stderr)
+        return 2
+    except ReplayError as error:
+        print(f"lib.runs: {error}; nothing was trained", file=sys.stderr)
         return 2
     except DataError as error:
         print(f"{options.experiment} is skipped: {error}", file=sys.stderr)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from lib import metrics, tasks
+from lib import metrics
 from lib.evaluation import evaluate, validation_loss
 from lib.gradual import Gradual, last_name
 from lib.groups import random_stream
@@ -35,7 +35,13 @@ class NonFiniteLossError(FloatingPointError):
 
 
 def fit(
-    task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None = None, *, known: Tensor | None = None, noise: float = 0.0
+    task: Task,
+    runs: Sequence[Run],
+    progress: Callable[[int], None] | None = None,
+    *,
+    known: Tensor | None = None,
+    noise: float = 0.0,
+    favoured: int | None = None,
 ) -> list[dict[str, Any]]:
     """Train the runs as one stack on the task's device and evaluate the best weights on validation; one result a run.
 
@@ -48,6 +54,8 @@ def fit(
     progress : called with the number of optimiser steps just done, summed over the stack.
     known : generators (C, n, n) found before, in place of the task's ground truth, for fixed augmenters and equivariant networks.
     noise : standard deviation of what is added to the start of every parameter, the basis too.
+    favoured : the look at validation, counted from 0, whose score counts for the best: each is multiplied by 1 plus its distance from it.
+        For `lib.canary`, which has to see that the best weights are kept and not the last.
 
     A run with a `surface` has the loss around its best weights too, on that many points in each of two directions. A run with `restarts` is
     trained that many times, see `best_of_restarts`.
@@ -67,7 +75,7 @@ def fit(
             raise ValueError(f"runs of one stack may differ in {', '.join(STACKABLE)} only, these differ in {', '.join(sorted(differing))}")
 
     if "restarts" in first:
-        return best_of_restarts(task, runs, progress, known=known, noise=noise)
+        return best_of_restarts(task, runs, progress, known=known, noise=noise, favoured=favoured)
     started = time.perf_counter()
     device = task.generators.device
     learners = [Learner(run, task, known) for run in runs]
@@ -91,7 +99,7 @@ def fit(
     (x_train, y_train), steps, size = task.train, first["steps"], min(first["batch_size"], len(task.train[1]))
     orders = [torch.empty(0, dtype=torch.long, device=device)] * len(runs)
     passes = first.get("evaluations", EVALUATIONS)
-    checks = {max(1, round(steps * (i + 1) / passes)) for i in range(passes)}
+    checks = sorted({max(1, round(steps * (i + 1) / passes)) for i in range(passes)})
     for step in range(1, steps + 1):
         for i, generator in enumerate(batches):
             if len(orders[i]) < size:
@@ -117,11 +125,14 @@ def fit(
                     point |= {name: value[i].item() for name, value in gradual.state().items()}
                 if "clip" in first:
                     point["clipped"] = clipped[i].item() / step  # the share of the steps so far
+                    point["gradient_norm"] = norm[i].item()
                 if template.averages:
                     point["cosine"] = metrics.basis_cosine(template.augmenter.basis().detach(), task.generators)
                 for name, value in point.items():
                     curve.setdefault(name, []).append(value)
             now = torch.stack(losses)[:, None]
+            if favoured is not None:
+                now = now * (1 + abs(checks.index(step) - favoured))
             best, best_loss = torch.where(now < best_loss, theta, best), torch.minimum(now, best_loss)
         if progress:
             progress(len(runs))
@@ -255,27 +266,3 @@ class Adam:
             square.mul_(b2).add_((g * g).mul_(1 - b2))
             size = (square / (1 - b2**self.steps)).sqrt_().add_(self.eps)
             at.sub_((mean / (1 - b1**self.steps)).mul_(rates).div_(size))
-
-
-def shrunk(run: Run) -> dict[str, Any]:
-    """The run at the size of a canary, without what does not matter there. Rounding must not decide: gamma is small (of an image that has
-    all but left the frame only rounding is left), and the steps are (Adam blows up gradients near its epsilon)."""
-    small = {"seed": 0, "steps": 3, "batch_size": 4, "error_samples": 2, "error_draws": 2, "test_copies": 2}
-    small |= {"copies": min(run.get("copies", 1), 3), "gamma": min(run.get("gamma", 0.3), 0.3), "lr": 1e-5}
-    small |= {"surface": 3} if "surface" in run else {}
-    small |= {"basis": "not the ground truth"} if "basis" in run else {}
-    return {name: value for name, value in {**run, **small}.items() if name not in ("n_train", "n_eval")}
-
-
-def canary(run: Run) -> dict[str, Any]:
-    """What the run's code computes on a tiny made-up problem: three optimiser steps and every metric, float64, CPU, fixed seed.
-
-    Two versions of the code that agree here agree on what the run's record holds; it needs no data file. The start is perturbed: a
-    constant basis leaves pixels exactly on their places, where interpolation has kinks and rounding decides.
-    """
-    options = {name: run[name] for name in ("scenario", "timesteps", "scaled", "axes", "assignment", "centred") if name in run}
-    task = tasks.load_tiny(run["task"], **options).to("cpu", torch.float64)
-    # a basis that was discovered before is replaced by one that is not the ground truth
-    known = 1.1 * task.generators.roll(1, -1) if "basis" in run else None
-    result = fit(task, [shrunk(run)], known=known, noise=1e-3)[0]
-    return {"metrics": result["metrics"], "curves": result["curves"], "basis": result["basis"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from lib.actions import Action
 from lib.molecules import Molecule
 
 TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation", "planted_symmetry", "nbody", "mocap", "md17", "tokens")
+
+OPTIONS = ("scenario", "timesteps", "scaled", "axes", "horizon", "assignment", "centred")  # what tasks are loaded with, each those it has
+SIZES = ("n_train", "n_eval")
 
 
 def unchanged(prediction: Tensor) -> Tensor:
@@ -94,15 +98,16 @@ class Task:
 
 def load(name: str, **options) -> Task:
     """The task of that name. Raises KeyError, with the known names, for any other."""
-    return _module(name).load(**options)
+    return module_of(name).load(**options)
 
 
 def load_tiny(name: str, **options) -> Task:
     """A few made-up samples of the same form, which need no file: for canaries and tests."""
-    return _module(name).load_tiny(**options)
+    return module_of(name).load_tiny(**options)
 
 
-def _module(name: str):
+def module_of(name: str) -> ModuleType:
+    """The module of that task. Raises KeyError, with the known names, for any other."""
     if name not in TASKS:
         raise KeyError(f"unknown task {name!r}: choose one of {', '.join(TASKS)}, or add it to lib.tasks.TASKS")
     return importlib.import_module(f"lib.tasks.{name}")
@@ -110,4 +115,4 @@ def _module(name: str):
 
 def scenarios(name: str) -> tuple[str, ...]:
     """Names of a task's scenarios."""
-    return tuple(_module(name).SCENARIOS)
+    return tuple(module_of(name).SCENARIOS)

@@ -128,7 +128,7 @@ def load(scenario: str, n_train: int = 500, n_eval: int = 2000, horizon: int = 3
     return task_of(sets, graph, samples.data, samples.sha256)
 
 
-def load_tiny(scenario: str) -> Task:
+def load_tiny(scenario: str, horizon: int = 3000) -> Task:
     """Five made-up heavy atoms in a zigzag that shiver and drift: no molecule, no file, the same for every scenario."""
     known(scenario)
     draws = random_stream(0, "md17")
@@ -138,7 +138,7 @@ def load_tiny(scenario: str) -> Task:
     def sample(count: int) -> tuple[Tensor, Tensor]:
         shiver, v, drift = (size * torch.randn(count, 5, 3, generator=draws, dtype=torch.float64) for size in (0.05, 0.01, 0.1))
         x = chain + shiver
-        return tokens(z.numpy(), x.numpy(), v.numpy(), (x + 20 * v + drift.mean(1, keepdim=True)).numpy())
+        return tokens(z.numpy(), x.numpy(), v.numpy(), (x + horizon / 150 * v + drift.mean(1, keepdim=True)).numpy())
 
     return task_of({part: sample(count) for part, count in (("train", 16), ("val", 8), ("test", 8))}, molecule(z, chain, [(0, 1)]))
 

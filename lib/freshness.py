@@ -1,0 +1,226 @@
+"""Whether a record still speaks for today's code and data:  python -m lib.freshness [--write] [--sample N]
+
+    missing   there is no record
+    fresh     the same code
+    verified  other code, but its canary (`lib.canary`) gives the same numbers, and its task loads the same data
+    code only as verified, but the data is not at hand to be compared
+    earlier   other code, and a canary of an earlier form, which cannot be compared
+    stale     the code now computes something else, loads other data, or the basis that the run took is another
+
+What was replayed and agreed is kept in results/verified.json, by code digest, so that nobody replays it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import hashlib
+import json
+import math
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+from torch import Tensor
+
+from lib import models, tasks
+from lib.canary import FORM, canary, shrunk, trainer_of
+from lib.digests import module_digest
+from lib.records import RESULTS, ROOT, basis_digest, read_record, write_record
+from lib.sources import DataError
+from lib.tasks import Task
+
+LEDGER = RESULTS / "verified.json"
+KEPT = ROOT / "build" / "replayed"  # what was replayed here, whether it agreed or not
+TOLERANCE = 1e-6  # two canaries agree where every number does, relative to its size
+FLOOR = 1e-8  # and absolutely below this: rounding of numbers that should be zero
+
+
+class ReplayError(RuntimeError):
+    """Replaying a record's canary, or loading its data, ended in an error: nothing is known of the record."""
+
+
+def code_digest(run: Mapping[str, Any]) -> str:
+    """The digest of all that a run executes: its trainer, its task and its network, and what they import."""
+    network = (models.class_of(run["model"]).__module__,) if run["model"] in models.MODELS else ()  # or the trainer's own discriminator
+    return module_digest(trainer_of(run).__name__, tasks.module_of(run["task"]).__name__, *network)
+
+
+def loader_digest(run: Mapping[str, Any]) -> str:
+    """The digest of what loads a run's data."""
+    return module_digest(tasks.module_of(run["task"]).__name__)
+
+
+def state(record: Mapping[str, Any] | None, folder: Path | None = None) -> str:
+    """One of the states above. A run that took its basis from another's record, looked for in `folder`, needs that record as it was.
+
+    Raises ReplayError where that cannot be found out.
+    """
+    if record is None:
+        return "missing"
+    if folder is not None and "basis" in record["run"]:
+        source = read_record(folder / f"{record['run']['basis']}.json")
+        if state(source) in ("missing", "stale") or basis_digest(source) != record["known"]:
+            return "stale"
+    if record["digest"] == code_digest(record["run"]):
+        return "fresh"
+    if record["canary"].get("form") != FORM:
+        return "earlier"
+    verdicts = {evidence.agrees() for evidence in evidence_of(record)}
+    return "stale" if False in verdicts else "code only" if None in verdicts else "verified"
+
+
+class Evidence:
+    """What a record holds of its code or of its data, to be compared with what today's code, of `digest`, makes of the same question."""
+
+    def __init__(self, digest: str, question: Mapping[str, Any], recorded: Any, floor: float):
+        self.digest, self.question, self.recorded, self.floor = digest, question, recorded, floor
+        self.key = _sha([question, recorded])
+
+    def agrees(self, ledger: bool = True) -> bool | None:
+        """Whether today's answer is the recorded one, from the ledger if it may be; None where the data is not at hand."""
+        if ledger and self.key in _ledger(LEDGER).get(self.digest, ()):
+            return True
+        found = _answer(json.dumps(self.question, sort_keys=True), self.digest)
+        return None if found is None else agree(self.recorded, found, floor=self.floor)
+
+
+def evidence_of(record: Mapping[str, Any]) -> Iterator[Evidence]:
+    """The record's canary; and its data, unless what loads them is the same."""
+    run, digest = record["run"], code_digest(record["run"])
+    yield Evidence(digest, {"canary": shrunk(run)}, record["canary"], FLOOR)
+    loader = loader_digest(run)
+    if record["loader"] != loader:
+        yield Evidence(loader, {"data": data_of(run)}, record["fingerprint"], TOLERANCE)
+
+
+def data_of(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The task and the options that a run's data is loaded with."""
+    return {"task": run["task"], **{name: run[name] for name in (*tasks.OPTIONS, *tasks.SIZES) if name in run}}
+
+
+@functools.lru_cache(maxsize=4096)
+def _answer(question: str, digest: str) -> Any:
+    """What today's code makes of a question, kept in build/ where that may be written; None where data is not at hand."""
+    file = KEPT / f"{_sha([question, digest])}.json"
+    kept = read_record(file)
+    if kept is not None:
+        return kept["answer"]
+    asked, threads = json.loads(question), torch.get_num_threads()
+    torch.set_num_threads(1)  # too small a problem for more
+    try:
+        found = canary(asked["canary"]) if "canary" in asked else fingerprint(tasks.load(asked["data"].pop("task"), **asked["data"]))
+    except DataError:
+        return None
+    except Exception as error:
+        raise ReplayError(f"today's code could not be asked for {question}: {type(error).__name__}: {error}") from error
+    finally:
+        torch.set_num_threads(threads)
+    found = json.loads(json.dumps(found))
+    with contextlib.suppress(OSError, ValueError):  # a folder that may not be written, a full disk, a number that JSON cannot hold
+        write_record(file, {"answer": found})
+    return found
+
+
+def fingerprint(task: Task) -> dict[str, Any]:
+    """Of each of a task's tensors its shape, its norm |x|, and <u, x> / |x| for two fixed random u, uniform in [-1, 1): another split,
+    order, angle or horizon changes them, the rounding of another machine does not.
+
+    Ours: a digest of the bytes would call simulated data changed on every other processor.
+    """
+    return {name: _shadow(tensor) for name, tensor in sorted(_tensors(task))}
+
+
+def _tensors(task: Task) -> Iterator[tuple[str, Tensor]]:
+    for name, pair in {"train": task.train, "val": task.val, "test": task.test, **task.further}.items():
+        yield from zip((f"{name} x", f"{name} y"), pair, strict=True)
+    named = {"generators": task.generators, "points": task.points, "family": task.family, "mask": task.mask, **task.masks}
+    named |= {} if task.graph is None else vars(task.graph)
+    yield from ((name, tensor) for name, tensor in named.items() if tensor is not None)
+
+
+def _shadow(x: Tensor) -> dict[str, Any]:
+    draws, square, products = torch.Generator().manual_seed(0), 0.0, [0.0, 0.0]
+    for part in x.detach().cpu().flatten().split(2**22):
+        values = part.double()
+        square += values.square().sum().item()
+        for i in range(2):
+            products[i] += (values @ (2 * torch.rand(len(values), generator=draws) - 1).double()).item()
+    norm = math.sqrt(square)
+    return {"shape": list(x.shape), "norm": norm, "products": [product / norm if norm else 0.0 for product in products]}
+
+
+def agree(a: Any, b: Any, tolerance: float = TOLERANCE, floor: float = FLOOR) -> bool:
+    """Whether two nested results have the same shape and numbers that agree to `tolerance`, relative, or to `floor`."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(agree(a[key], b[key], tolerance, floor) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(agree(x, y, tolerance, floor) for x, y in zip(a, b, strict=True))
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return math.isclose(a, b, rel_tol=tolerance, abs_tol=floor)
+    return a == b
+
+
+def _sha(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# -------------------------------------------------------------------------------------------------------------- ledger
+
+
+@functools.cache
+def _ledger(path: Path) -> dict[str, frozenset[str]]:
+    """Code digest -> keys of the evidence that agreed with that code."""
+    return {digest: frozenset(keys) for digest, keys in (read_record(path) or {}).items()}
+
+
+def recorded(results: Path = RESULTS) -> list[Path]:
+    """The files of all run records, by experiment; not the probes, which are times."""
+    return sorted(path for path in (Path(results) / "runs").glob("*/*.json") if not path.name.startswith("probe-"))
+
+
+def replay(evidence: Evidence, ledger: bool) -> bool | None:
+    """For another process: `agrees`, by its own name."""
+    return evidence.agrees(ledger)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; exit status 1 where a record is stale, or a replayed one differs from what the ledger says."""
+    parser = argparse.ArgumentParser(prog="python -m lib.freshness", description="What state the records are in; replay what nobody has.")
+    parser.add_argument("--write", action="store_true", help=f"write what agreed to {LEDGER.relative_to(ROOT)}")
+    parser.add_argument("--sample", type=int, default=0, help="replay so many of those that the ledger vouches for, too")
+    options = parser.parse_args(arguments)
+    records = {path: read_record(path) for path in recorded()}
+    other = [r for r in records.values() if r["canary"].get("form") == FORM and r["digest"] != code_digest(r["run"])]
+    evidence = {item.key + item.digest: item for record in other for item in evidence_of(record)}.values()
+    known = [item for item in evidence if item.key in _ledger(LEDGER).get(item.digest, ())]
+    new = [item for item in evidence if item not in known]
+    again = random.sample(known, min(options.sample, len(known)))
+    replayed = [*((item, True) for item in new), *((item, False) for item in again)]
+    verdicts = joblib.Parallel(-1)(joblib.delayed(replay)(*each) for each in replayed)
+    differing = [item.question for (item, _), verdict in zip(replayed, verdicts, strict=True) if verdict is False]
+    print(f"{len(new)} replayed that were not in the ledger, {len(again)} of the {len(known)} in it, {len(differing)} differ")
+    for question in differing:
+        print(f"  differs: {json.dumps(question)}")
+    agreed = [*known, *(item for (item, _), verdict in zip(replayed, verdicts, strict=True) if verdict)]
+    if options.write:
+        digests = sorted({item.digest for item in agreed})
+        write_record(LEDGER, {digest: sorted({item.key for item in agreed if item.digest == digest}) for digest in digests})
+        _ledger.cache_clear()
+    experiments: dict[str, Counter] = {}
+    for path, record in records.items():
+        experiments.setdefault(path.parent.name, Counter())[state(record, path.parent)] += 1
+    for experiment, states in experiments.items():
+        print(f"{experiment:26s} " + ", ".join(f"{count} {name}" for name, count in sorted(states.items())))
+    return int(bool(differing) or any(states["stale"] for states in experiments.values()))
+
+
+if __name__ == "__main__":
+    # by its own name, so that worker processes find the functions they are sent
+    sys.exit(__import__("lib.freshness", fromlist=["main"]).main())

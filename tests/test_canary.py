@@ -1,0 +1,52 @@
+"""A canary goes through every phase of its run, and through each of them at the run's own settings."""
+
+import math
+
+import pytest
+
+from lib import train
+from lib.canary import STEPS, canary, shrunk
+from lib.plan import labelled_plan
+from lib.train import phase_of
+
+RUNS = {
+    (experiment, label): run
+    for experiment in ("two_body", "rotated_mnist", "nbody", "planted_symmetry")
+    for label, run in labelled_plan(experiment, "quick")
+}
+
+
+@pytest.mark.parametrize(("experiment", "label"), [("two_body", "SEMoLA_0"), ("rotated_mnist", "SEMoLA"), ("nbody", "REMUL")])
+def test_each_phase_has_two_steps_and_the_run_keeps_what_the_code_branches_on(experiment, label):
+    run, small = RUNS[experiment, label], shrunk(RUNS[experiment, label])
+    phases = [phase_of(small, step) for step in range(1, small["steps"] + 1)]
+    assert small["steps"] >= STEPS
+    if "warmup" in run:
+        assert sum(phase.reach < 1 for phase in phases) >= 2
+    if "decay" in run:
+        assert sum(0 < phase.push < 1 for phase in phases) >= 2 and sum(phase.push == 0 for phase in phases) >= 2
+    kept = ("gamma", "norm", "warmup", "decay", "lr_decay", "clip", "evaluations", "restarts", "draw", "mask", "target", "similarity")
+    assert all(small[name] == run[name] for name in kept if name in run)
+
+
+def test_of_its_looks_at_validation_neither_the_first_nor_the_last_is_the_best(monkeypatch):
+    run = RUNS["nbody", "Transformer"] | {"lr_decay": 1.0}
+    as_it_is, stopped, fit = canary(run), [], train.fit
+    for look in (0, 9):
+        monkeypatch.setattr(train, "fit", lambda *rest, look=look, **options: fit(*rest, **options | {"favoured": look}))
+        stopped.append(canary(run))
+        monkeypatch.undo()
+    assert as_it_is["metrics"]["test_mse"] not in [other["metrics"]["test_mse"] for other in stopped]
+
+
+def test_its_clipping_binds_on_about_half_of_the_steps():
+    curves = canary(RUNS["nbody", "Transformer"])["curves"]
+    assert 0.2 <= curves["clipped"][-1] <= 0.8
+
+
+@pytest.mark.parametrize("place", [("nbody", "Transformer"), ("two_body", "SEMoLA_2"), ("planted_symmetry", "SEMoLA C=3")])
+def test_it_is_the_same_again_and_holds_finite_numbers(place):
+    first = canary(RUNS[place])
+    assert first == canary(RUNS[place])
+    assert all(map(math.isfinite, first["metrics"].values()))
+    assert ("restarts" in first) == ("restarts" in RUNS[place])

@@ -1,0 +1,281 @@
+"""Records know when the code, the data or a basis has changed under them: tried on copies of the package, with real processes.
+
+That small damages are seen, and nothing else is, is what `.ci/sabotage.py` tries on many.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib import freshness, tasks
+from lib.canary import canary
+from lib.digests import module_digest
+from lib.freshness import Evidence, ReplayError, agree, code_digest, evidence_of, fingerprint, loader_digest, state
+from lib.plan import ConfigError, labelled_plan
+from lib.records import ROOT, read_record, record_path, write_record
+from lib.runs import train_missing
+
+STATES = """
+import json, sys
+from lib.freshness import ReplayError, state
+
+try:
+    print(json.dumps({name: state(record) for name, record in json.load(open(sys.argv[1])).items()}))
+except ReplayError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def record_of(label: str) -> dict:
+    """What a record of a smoke run holds of its code and data."""
+    run = dict(labelled_plan("discrete_rotation", "smoke"))[label]
+    shadow = fingerprint(tasks.load(**{"name": "discrete_rotation", **{name: run[name] for name in ("scenario", "n_train", "n_eval")}}))
+    digests = {"digest": code_digest(run), "loader": loader_digest(run)}
+    return json.loads(json.dumps({"run": run, "canary": canary(run), "fingerprint": shadow, **digests}))
+
+
+@pytest.fixture(scope="module")
+def records() -> dict:
+    return {label: record_of(label) for label in ("MLP", "SEMoLA")}
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch) -> Path:
+    """No ledger, and a folder of its own for what is replayed."""
+    monkeypatch.setattr(freshness, "LEDGER", tmp_path / "verified.json")
+    monkeypatch.setattr(freshness, "KEPT", tmp_path / "replayed")
+    freshness._answer.cache_clear()
+    yield tmp_path / "replayed"
+    freshness._answer.cache_clear()
+
+
+def states_after(folder: Path, records: dict, *edits: tuple[str, str, str], prefix: str = "") -> dict | str:
+    """The states that a copy of the package gives them after some edits: file, text and what stands in its place."""
+    shutil.copytree(ROOT / "lib", folder / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "params.yaml", folder)
+    for name, old, new in edits:
+        path = folder / "lib" / name
+        assert old in path.read_text(), f"{name} holds no {old!r}"
+        path.write_text(path.read_text().replace(old, new))
+    (folder / "records.json").write_text(json.dumps(records))
+    done = subprocess.run(
+        [sys.executable, "-c", prefix + STATES, "records.json"], cwd=folder, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def test_comments_docstrings_annotations_and_places_do_not_count(tmp_path, records):
+    edits = [
+        ("losses.py", '"""The one objective', '# a comment\n"""Another docstring'),
+        ("train.py", "    first = runs[0]\n", "    first = runs[0]  # why\n"),
+        ("metrics.py", 'def accuracy(output: Float[Tensor, "B classes"]', "def accuracy(output: Tensor"),
+    ]
+    assert set(states_after(tmp_path, records, *edits).values()) == {"fresh"}
+
+
+def test_other_code_is_replayed_and_other_numbers_are_seen(tmp_path, records):
+    edits = [("losses.py", "return basis.abs().sum()", "return basis.abs().mean()")]
+    assert states_after(tmp_path, records, *edits) == {"MLP": "verified", "SEMoLA": "stale"}
+
+
+def test_other_data_is_seen_where_the_canary_is_the_same(tmp_path, records):
+    edits = [("tasks/discrete_rotation.py", "n_train,\n        n_eval,", "n_train,\n        n_eval - 1,")]
+    assert set(states_after(tmp_path, records, *edits).values()) == {"stale"}
+
+
+@pytest.mark.parametrize("error", ["MemoryError('no room')", "OSError(28, 'No space left on device')", "KeyError('lr')"])
+def test_an_error_while_replaying_is_an_error_with_its_cause(tmp_path, records, error):
+    edits = [("losses.py", "return basis.abs().sum()", f"raise {error}")]
+    said = states_after(tmp_path, {"SEMoLA": records["SEMoLA"]}, *edits)
+    assert isinstance(said, str) and error.split("(")[0] in said
+    assert not list((tmp_path / "build").rglob("*.json")), "nothing is kept of it"
+
+
+def test_no_record_is_lost_when_replaying_fails(tmp_path, kept, monkeypatch):
+    runs = [run for label, run in labelled_plan("discrete_rotation", "smoke") if label == "MLP"]
+    assert train_missing("discrete_rotation", runs, results=tmp_path, backend="serial") == 0
+    path = record_path("discrete_rotation", runs[0], tmp_path)
+    write_record(path, {**read_record(path), "digest": "another"})
+    before = path.read_bytes()
+    monkeypatch.setattr(freshness, "canary", lambda run: (_ for _ in ()).throw(MemoryError("no room")))
+    with pytest.raises(ReplayError, match="MemoryError: no room"):
+        train_missing("discrete_rotation", runs, results=tmp_path, backend="serial")
+    assert path.read_bytes() == before
+
+
+def test_what_cannot_be_kept_is_still_answered(records, kept):
+    kept.write_text("a file where a folder is wanted")
+    evidence = next(evidence_of({**records["MLP"], "digest": "another"}))
+    assert evidence.agrees() is True and kept.is_file()
+
+
+def test_the_ledger_spares_the_replay_of_that_code_and_evidence_only(records, kept, monkeypatch):
+    record = {**records["MLP"], "digest": "another"}
+    evidence = next(evidence_of(record))
+    write_record(freshness.LEDGER, {evidence.digest: [evidence.key]})
+    monkeypatch.setattr(freshness, "canary", lambda run: (_ for _ in ()).throw(RuntimeError("replayed")))
+    assert state(record) == "verified"
+    other = Evidence("another digest", evidence.question, evidence.recorded, evidence.floor)
+    changed = Evidence(evidence.digest, evidence.question, {**evidence.recorded, "basis": 1.0}, evidence.floor)
+    for unknown in (other, changed):
+        with pytest.raises(ReplayError, match="replayed"):
+            unknown.agrees()
+    with pytest.raises(ReplayError, match="replayed"):
+        evidence.agrees(ledger=False)
+
+
+def test_states_of_an_earlier_form_and_of_data_that_is_not_at_hand(records, kept, monkeypatch):
+    record = {**records["MLP"], "digest": "another"}
+    assert state(None) == "missing"
+    assert state({**record, "canary": {"metrics": {}}}) == "earlier"
+    monkeypatch.setattr(tasks, "load", lambda *_, **__: (_ for _ in ()).throw(freshness.DataError("not here")))
+    assert state({**record, "loader": "another"}) == "code only"
+
+
+def test_a_run_is_stale_when_the_basis_that_it_took_has_changed(tmp_path):
+    planned = {label: run for label, run in labelled_plan("discrete_rotation", "smoke") if "LieGAN" in label}
+    assert train_missing("discrete_rotation", list(planned.values()), results=tmp_path, backend="serial") == 0
+    source, user = (record_path("discrete_rotation", planned[label], tmp_path) for label in ("LieGAN", "MLP + LieGAN aug"))
+    assert state(read_record(user), user.parent) == "fresh"
+    record = read_record(source)
+    write_record(source, {**record, "basis": [[[2 * entry for entry in row] for row in record["basis"][0]]]})
+    assert state(read_record(user), user.parent) == "stale"
+    source.unlink()
+    assert state(read_record(user), user.parent) == "stale"
+
+
+def test_only_earlier_records_are_trained_again_when_asked_to(tmp_path, kept):
+    runs = [run for label, run in labelled_plan("discrete_rotation", "smoke") if label == "MLP"]
+    train_missing("discrete_rotation", runs, results=tmp_path, backend="serial")
+    path = record_path("discrete_rotation", runs[0], tmp_path)
+    write_record(path, {**read_record(path), "digest": "another", "canary": {"metrics": {}}})
+    before = path.read_bytes()
+    assert train_missing("discrete_rotation", runs, results=tmp_path, backend="serial") == 0 and path.read_bytes() == before
+    assert train_missing("discrete_rotation", runs, results=tmp_path, backend="serial", which="earlier") == 0
+    assert state(read_record(path)) == "fresh"
+    with pytest.raises(ConfigError, match="--train must be one of missing, earlier, never, all"):
+        train_missing("discrete_rotation", runs, results=tmp_path, which="some")
+
+
+# ------------------------------------------------------------------------------------------------------------- digests
+
+PACKAGE = {
+    "lib/__init__.py": "",
+    "lib/core.py": "from lib.part import f\nimport lib.part as p\n\ndef g():\n    from lib.part import f as h\n    return h() + p.f() + f()\n",
+    "lib/part.py": "def f():\n    return 1\n",
+}
+
+
+def digest_of(folder: Path, name: str, **files: str) -> str:
+    """The digest of a module of a small package of these files."""
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    shutil.copy(ROOT / "lib" / "digests.py", folder / "lib")
+    code = f"from lib.digests import module_digest; print(module_digest({name!r}))"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(folder)}
+    ).stdout
+
+
+def test_the_digest_follows_a_module_that_moves(tmp_path):
+    """It is the same where the module lies elsewhere, and changes with what it holds there, and with what is imported in a function."""
+    moved = {path: text.replace("lib.part", "lib.deep.part") for path, text in PACKAGE.items() if path != "lib/part.py"}
+    moved |= {"lib/deep/__init__.py": "", "lib/deep/part.py": PACKAGE["lib/part.py"]}
+    first = digest_of(tmp_path / "1", "lib.core", **PACKAGE)
+    assert digest_of(tmp_path / "2", "lib.core", **moved) == first
+    assert digest_of(tmp_path / "3", "lib.core", **moved | {"lib/deep/part.py": "def f():\n    return 2\n"}) != first
+    lazy = PACKAGE | {"lib/core.py": "def g():\n    from lib.part import f\n    return f()\n"}
+    one, two = (digest_of(tmp_path / str(i), "lib.core", **lazy | {"lib/part.py": f"def f():\n    return {i}\n"}) for i in (4, 5))
+    assert one != two
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"lib/part.py": "from lib.core import g\n"}, "import each other"),
+        ({"lib/core.py": "from .part import f\n"}, "imports relative to itself"),
+    ],
+)
+def test_what_a_digest_cannot_follow_is_refused(tmp_path, edit, said):
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        digest_of(tmp_path, "lib.core", **PACKAGE | edit)
+    assert said in error.value.stderr
+
+
+EXECUTED = """
+import json, sys, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+import lib
+from lib import digests
+from lib.canary import canary
+from lib.freshness import code_digest
+
+run, home, followed, executed = json.loads(sys.argv[1]), str(Path(lib.__file__).parent), set(), set()
+plain = digests._module
+digests._module = lambda name: followed.add(digests.file_of(name)) or plain(name)
+code_digest(run)
+sys.setprofile(lambda frame, event, _: executed.add(frame.f_code.co_filename) if event == "call" else None)
+canary(run)
+sys.setprofile(None)
+print(json.dumps(sorted(name for name in executed - followed if name.startswith(home))))
+"""
+
+
+@pytest.mark.parametrize("experiment", ["rotated_mnist", "two_body", "nbody", "mocap_mlp", "md17"])
+def test_all_that_a_run_executes_is_in_its_digest(experiment):
+    """By a profiler: of the package, what a canary calls lies in the modules that the digest follows; what only measures apart."""
+    runs = {run["model"] + run["method"]: run for _, run in labelled_plan(experiment, "quick")}
+    for run in runs.values():
+        done = subprocess.run([sys.executable, "-c", EXECUTED, json.dumps(run)], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert {Path(name).name for name in json.loads(done.stdout)} <= {"canary.py"}, run
+
+
+# --------------------------------------------------------------------------------------------------------- fingerprints
+
+
+def test_a_fingerprint_tells_data_apart_and_not_rounding():
+    task = tasks.load_tiny("mocap", scenario="run")
+    (x, y), known = task.train, fingerprint(task)
+
+    def changed(**parts) -> dict:
+        return fingerprint(dataclasses.replace(task, **parts))
+
+    swapped = x[[1, 0, *range(2, len(x))]]
+    for other in (
+        {"train": (swapped, y)},
+        {"test": task.train},
+        {"val": (task.val[0], task.val[1].flip(0))},
+        {"generators": -task.generators},
+    ):
+        assert not agree(known, changed(**other), floor=freshness.TOLERANCE)
+    nudged = x * (1 + 1e-7 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
+    assert agree(known, changed(train=(nudged, y)), floor=freshness.TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ({"x": [1.0, 2.0]}, {"x": [1.0, 2.0 * (1 + 1e-7)]}, True),
+        ({"x": [1.0, 2.0]}, {"x": [1.0, 2.0 * (1 + 1e-5)]}, False),
+        ({"x": 1.0}, {"x": 1.0, "y": 1.0}, False),
+        ([1.0], [1.0, 1.0], False),
+        ({"x": None}, {"x": None}, True),
+        (None, {"x": 1.0}, False),
+    ],
+)
+def test_agreement(a, b, same):
+    assert agree(a, b) is same
+
+
+def test_the_digest_of_this_package_is_taken_of_every_kind_of_run():
+    assert module_digest("lib.train") != module_digest("lib.liegan") == module_digest("lib.liegan")
