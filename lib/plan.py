@@ -92,7 +92,7 @@ def labelled_plan(experiment: str, profile: str = "best", results: Path = RESULT
     settings = profiles[profile]
     refuse_unknown(changes, settings, "setting", f" of {experiment}")
     settings = {**settings, **changes}
-    check_settings(settings, f" of {experiment} as changed")
+    check_settings(settings, f" of {experiment} as changed", profiles[profile]["rows"])
 
     def run_of(row: Mapping[str, Any], scenario: str, seed: int) -> Run:
         own = settings.get("liegan", {}) if row["method"] == "liegan" else {}
@@ -152,15 +152,15 @@ def refuse_mixed(planned: Sequence[tuple[int, str, Run]]) -> None:
     for place, label, run in planned:
         found.setdefault((label, run["scenario"], run["seed"]), {}).setdefault(place, []).append(run)
     for (label, scenario, _), rows in found.items():
-        (one, *_), *others = rows.values()
-        for other, *_ in others:
-            names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
-            if names or len({len(runs) for runs in rows.values()}) > 1:
-                differ = ", ".join(f"{name} ({one.get(name)} and {other.get(name)})" for name in names)
-                raise ConfigError(
-                    f"two rows are labelled {label!r} in the scenario {scenario} and differ in {differ or 'what they try'}: "
-                    "a table would take them for one, so give each a label of its own"
-                )
+        first, *others = rows.values()
+        for other in (runs for runs in others if runs != first):
+            pairs = list(zip(first, other, strict=False))
+            names = sorted({name for one, two in pairs for name in {*one, *two} if one.get(name) != two.get(name)})
+            differ = ", ".join(names) or "the number of their trials"
+            raise ConfigError(
+                f"two rows are labelled {label!r} in the scenario {scenario} and differ in {differ}: "
+                "a table would take them for one, so give each a label of its own"
+            )
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,8 +218,11 @@ SETTINGS = {name for method in METHODS for name in names_of(method)} - OWN
 SETTINGS |= {"scenarios", "seeds", "networks", "liegan", "rows", "search"}
 
 
-def check_settings(settings: Mapping[str, Any], where: str) -> None:
-    """Raises ConfigError for a key that nothing reads: of the settings, a network, `liegan`, a row, a search or a trial."""
+def check_settings(settings: Mapping[str, Any], where: str, others: Sequence[Mapping] = ()) -> None:
+    """Raises ConfigError for a key that nothing reads: of the settings, a network, `liegan`, a row, a search or a trial.
+
+    A search may name `others`, the rows that those of the settings replace.
+    """
     refuse_unknown(settings, SETTINGS, "setting", where)
     refuse_unknown(networks := settings.get("networks", {}), [*models.MODELS, *DISCRIMINATORS], "network", where)
     for name, values in networks.items():
@@ -229,7 +232,7 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
     for row in rows:
         check_row(row, settings, where)
     if "search" in settings:
-        known = {row[name] for row in rows for name in ("label", "method")}
+        known = {row[name] for row in (*rows, *others) for name in ("label", "method")}
         refuse_unknown(settings["search"], known, "row or method", f" in the search{where}")
         for _, row in tried(settings):
             check_row(row, settings, f", search{where}")

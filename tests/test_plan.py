@@ -227,6 +227,14 @@ def test_a_profile_is_a_mapping(section):
         plan("discrete_rotation", "quick")
 
 
+def test_a_search_may_name_rows_that_others_replace(section):
+    row = section["rows"][2]
+    assert plan("discrete_rotation", "search", rows=[row])
+    search = {"MPL": {"lr": [0.1]}}
+    with pytest.raises(ConfigError, match=r"unknown row or method MPL in the search of discrete_rotation as changed: did you mean MLP"):
+        plan("discrete_rotation", "search", rows=[row], search=search)
+
+
 # --------------------------------------------------------------------------------------------------------------- labels
 
 
@@ -235,14 +243,27 @@ def test_two_rows_of_one_label_are_refused_where_they_differ(section):
     section["rows"].append(again)
     assert len(plan("discrete_rotation", "quick")) == 18  # the same row twice is one
     again["lambda_equiv"] = 0.0
-    with pytest.raises(ConfigError, match=r"labelled 'SEMoLA' in the scenario in and differ in lambda_equiv \(1.0 and 0.0\)"):
+    with pytest.raises(ConfigError, match=r"labelled 'SEMoLA' in the scenario in and differ in lambda_equiv: "):
         plan("discrete_rotation", "quick")
     again["lambda_equiv"] = 1
     assert len(plan("discrete_rotation", "quick")) == 18  # equal numbers are
     again |= {"model": "mlp", "method": "standard"}
     del again["lambda_equiv"]
-    with pytest.raises(ConfigError, match=r"labelled 'SEMoLA'.*method \(semola and standard\)"):
+    with pytest.raises(ConfigError, match=r"labelled 'SEMoLA'.*method, "):
         plan("discrete_rotation", "quick")
+
+
+def test_the_trials_of_two_rows_of_one_label_are_compared_one_by_one():
+    first, second = ({"scenario": "in", "seed": 0, "lr": lr} for lr in (0.1, 0.2))
+
+    def planned(*searches):
+        planning.refuse_mixed([(place, "mine", run) for place, runs in enumerate(searches) for run in runs])
+
+    planned([first, second], [first, second])
+    with pytest.raises(ConfigError, match="differ in lr: "):
+        planned([first, first], [first, second])
+    with pytest.raises(ConfigError, match="differ in the number of their trials: "):
+        planned([first], [first, second])
 
 
 def test_a_trial_may_not_take_the_label_of_another_row(section):
