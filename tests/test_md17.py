@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from lib import runs, tasks
-from lib.data import DataError
 from lib.molecules import benzene, molecule
-from lib.plan import DATA, OPTIONAL, ConfigError, check
+from lib.plan import DATA, OPTIONAL
+from lib.sources import ROOT, DataError, mirrored
 from lib.tasks import md17
+from lib.values import ConfigError, checked
 
 # heavy atoms, bonds between them, and between which elements; ring sizes say the rest
 CHEMISTRY = {
@@ -33,8 +34,11 @@ COPIES = {  # mean square distance from start to 3000 frames later over all 4,50
     "aspirin": 0.119, "ethanol": 0.045, "malonaldehyde": 0.193, "naphthalene": 0.0066, "salicylic": 0.0127, "toluene": 0.073,
     "uracil": 0.0048,
 }  # fmt: skip
-MIRROR = Path(os.environ.get("DATA_MIRROR") or "nowhere") / "md17_surrogate"
-mirrored = pytest.mark.skipif(not MIRROR.is_dir(), reason="DATA_MIRROR holds no md17_surrogate: set it to a folder that does")
+try:
+    MIRROR, absent = mirrored(["md17_surrogate/md17sur_ethanol.npz"]).popitem()[1].parent, ""
+except DataError as error:
+    absent = str(error)
+with_mirror = pytest.mark.skipif(bool(absent), reason=absent)
 importing = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch-geometric, of what it imports
 
 
@@ -88,7 +92,7 @@ def check_chemistry(graph, name):
     return neighbours
 
 
-@mirrored
+@with_mirror
 @pytest.mark.parametrize("name", [name for name in CHEMISTRY if name != "benzene"])
 def test_graphs_are_the_known_molecules(stand_in, name):
     graph = tasks.load("md17", scenario=name, n_train=2, n_eval=2).graph
@@ -140,7 +144,7 @@ def test_a_task_moves_its_graph():
 # ------------------------------------------------------------------------------------------------------------- surrogate
 
 
-@mirrored
+@with_mirror
 @pytest.mark.parametrize("name", list(COPIES))
 def test_what_copying_the_input_gives(stand_in, name):
     task = tasks.load("md17", scenario=name)
@@ -157,7 +161,7 @@ def test_what_copying_the_input_gives(stand_in, name):
         assert x[..., 4:].abs().max() < 0.1  # angstrom per half a femtosecond
 
 
-@mirrored
+@with_mirror
 def test_every_simulation_of_a_stand_in_has_samples_in_every_part(stand_in):
     parts = md17.simulations("ethanol")
     assert {name: len(simulation) for name, simulation in parts.items()} == {"train": 500, "val": 2000, "test": 2000}
@@ -167,7 +171,7 @@ def test_every_simulation_of_a_stand_in_has_samples_in_every_part(stand_in):
     assert (spread < 0.8 * x.var(0).sum()).all(), "samples of one simulation are more alike"
 
 
-@mirrored
+@with_mirror
 def test_fewer_samples_and_another_horizon(stand_in):
     task, whole, later = (tasks.load("md17", scenario="ethanol", **o) for o in ({"n_train": 10, "n_eval": 20}, {}, {"horizon": 5000}))
     assert torch.equal(task.train[0], whole.train[0][:10]) and torch.equal(task.test[1], whole.test[1][:20])
@@ -178,7 +182,7 @@ def test_fewer_samples_and_another_horizon(stand_in):
             tasks.load("md17", scenario="ethanol", **{name: count})
 
 
-@mirrored
+@with_mirror
 def test_a_tampered_surrogate_is_refused(away, monkeypatch):
     content = bytearray((MIRROR / "md17sur_ethanol.npz").read_bytes())
     content[-1000] ^= 1
@@ -187,6 +191,27 @@ def test_a_tampered_surrogate_is_refused(away, monkeypatch):
     monkeypatch.setenv("DATA_MIRROR", str(away))
     with pytest.raises(DataError, match=r"md17sur_ethanol.npz in DATA_MIRROR=.*expected sha256 e8fa48f2"):
         tasks.load("md17", scenario="ethanol")
+
+
+@with_mirror
+def test_a_mirror_by_a_relative_path_starts_at_the_project(away, monkeypatch):
+    """From wherever it runs, as notebooks do in their own folder; and ~ is the home."""
+    (away / "mirror").symlink_to(MIRROR.parent)
+    monkeypatch.chdir(away)
+    monkeypatch.setenv("HOME", str(away))
+    for named in (str(away / "mirror"), Path(os.path.relpath(away, ROOT)) / "mirror", "~/mirror"):
+        monkeypatch.setenv("DATA_MIRROR", str(named))
+        assert tasks.load("md17", scenario="uracil", n_train=2, n_eval=2).data == "surrogate"
+
+
+def test_a_mirror_without_the_stand_in_is_named_with_where_it_led(away, monkeypatch):
+    way = r"md17_uracil.npz is missing: .*; or take its stand-in: DATA_MIRROR="
+    monkeypatch.setenv("DATA_MIRROR", str(away))
+    with pytest.raises(DataError, match=rf"{way}{away} leads to {away.resolve()}, which holds no md17_surrogate/md17sur_uracil.npz"):
+        tasks.load("md17", scenario="uracil")
+    monkeypatch.setenv("DATA_MIRROR", "no/such")
+    with pytest.raises(DataError, match=rf"{way}no/such leads to {ROOT}/no/such, which is no folder and holds no md17_surrogate"):
+        tasks.load("md17", scenario="uracil")
 
 
 def test_what_is_missing_is_named_with_the_ways_to_get_it(away):
@@ -200,10 +225,10 @@ def test_what_is_missing_is_named_with_the_ways_to_get_it(away):
 
 def test_a_run_may_name_its_horizon():
     run = {"task": "md17", "scenario": "aspirin", "horizon": 5000}
-    check(run)
+    assert checked(run) == run
     assert "horizon" in DATA and "horizon" in OPTIONAL
     with pytest.raises(ConfigError, match="horizon must be a whole number of at least 1, got 0"):
-        check({**run, "horizon": 0})
+        checked({**run, "horizon": 0})
 
 
 # -------------------------------------------------------------------------------------------------------------- official
@@ -260,6 +285,61 @@ def test_a_file_of_another_trajectory_or_a_torn_one_is_refused(trajectory, monke
         tasks.load("md17", scenario="ethanol")
 
 
+def nameless(path, z, r):
+    with open(path, "wb") as file:
+        np.save(file, r)
+
+
+def damaged(path, z, r):
+    np.savez_compressed(path, z=z, R=r)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def holed(path, z, r):
+    r[12_345, 1, 2] = np.nan
+    np.savez(path, z=z, R=r)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda path, z, r: path.write_bytes(b""), id="empty"),
+        pytest.param(lambda path, z, r: path.write_bytes(b"<html>not found</html>"), id="a page"),
+        pytest.param(nameless, id="without names"),
+        pytest.param(damaged, id="damaged"),
+        pytest.param(holed, id="not finite"),
+        pytest.param(lambda path, z, r: np.savez(path, z=z, r=r), id="another name"),
+        pytest.param(lambda path, z, r: np.savez(path, z=np.array(["C"] * 9), R=r), id="text for numbers"),
+        pytest.param(lambda path, z, r: np.savez(path, z=z[:, None], R=r), id="a column of atoms"),
+        pytest.param(lambda path, z, r: np.savez(path, z=z[0], R=r), id="one atom"),
+        pytest.param(lambda path, z, r: np.savez(path, z=z, R=r[..., :2]), id="in the plane"),
+        pytest.param(lambda path, z, r: np.savez(path, z=z, R=r.astype(object)), id="objects"),
+    ],
+)  # fmt: skip
+def test_whatever_is_wrong_with_a_trajectory_is_said_with_the_way_out(trajectory, write):
+    write(*trajectory)
+    with pytest.raises(DataError, match=r"md17_ethanol.npz.*: delete it and download it again with `python -m lib.tasks.md17 ethanol`"):
+        tasks.load("md17", scenario="ethanol", n_train=20, n_eval=30)
+
+
+def test_a_trajectory_of_other_atoms_is_refused(trajectory):
+    path, _, r = trajectory
+    np.savez(path, z=[1, 1, 1, 6, 1, 6, 1, 8, 1], R=r)
+    with pytest.raises(DataError, match=r"the official file of ethanol holds other atoms: ValueError: .*replace it by that molecule's"):
+        tasks.load("md17", scenario="ethanol", n_train=20, n_eval=30)
+
+
+def test_a_trajectory_of_another_byte_order_is_the_same(trajectory):
+    path, z, r = trajectory
+    first = tasks.load("md17", scenario="ethanol", n_train=20, n_eval=30)
+    np.savez(path, z=z.astype(">i4"), R=r.astype(">f8"))
+    second = tasks.load("md17", scenario="ethanol", n_train=20, n_eval=30)
+    for part in ("train", "val", "test"):
+        assert all(torch.equal(one, other) for one, other in zip(getattr(first, part), getattr(second, part), strict=True))
+
+
 @importing
 @pytest.mark.parametrize("name", list(CHEMISTRY))
 def test_trajectories_are_the_original_ones_of_torch_geometric(name):
@@ -292,8 +372,35 @@ def test_a_closed_network_is_named(away, monkeypatch, capsys):
 
     monkeypatch.setattr(theirs, "download_url", closed)
     assert md17.main(["salicylic"]) == 1
-    assert "salicylic: no download (closed); put md17_salicylic.npz from elsewhere at" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "salicylic: no download: ConnectionError: closed: put md17_salicylic.npz from elsewhere at" in said
     assert md17.main([]) == 1
+
+
+@importing
+@pytest.mark.parametrize("ends", [ConnectionError, KeyboardInterrupt])
+def test_a_download_that_ends_early_leaves_nothing(away, monkeypatch, ends):
+    import torch_geometric.datasets.md17 as theirs
+
+    path = md17.SCENARIOS["ethanol"].path
+
+    def half(*_):
+        path.write_bytes(b"PK half of it")
+        raise ends("cut")
+
+    monkeypatch.setattr(theirs, "download_url", half)
+    with pytest.raises(DataError if ends is ConnectionError else ends):
+        md17.download("ethanol")
+    assert path.parent.is_dir() and not path.is_file()
+
+
+@importing
+def test_a_file_that_was_there_before_is_left_and_named(trajectory):
+    path, *_ = trajectory
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"md17_ethanol.npz is there and cannot be read: EOFError: .*: delete it, and download it again"):
+        md17.download("ethanol")
+    assert path.is_file()
 
 
 def test_an_experiment_without_its_data_is_skipped_with_a_message(away, capsys):

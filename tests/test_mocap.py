@@ -7,13 +7,12 @@ import pickle
 import tarfile
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lib import data, motion, tasks, train
+from lib import data, motion, sources, tasks, train
 from lib.actions import on_bodies, on_stacks
 from lib.data import DATASETS, ROOT, DataError, fetch, read
 from lib.groups import haar
@@ -21,8 +20,11 @@ from lib.plan import ConfigError, plan
 from lib.tasks import mocap
 
 PUBLISHED = {"walk": "mocap_walk_35.npz", "run": "mocap_run_09.npz"}
-MIRROR = Path(os.environ.get("DATA_MIRROR", "")) / "mocap"
-mirrored = pytest.mark.skipif(not MIRROR.is_dir(), reason="no folder mocap in DATA_MIRROR: the files to compare with are only there")
+try:
+    MIRROR, absent = sources.mirrored(["mocap/mocap_walk_35.npz"]).popitem()[1].parent, ""
+except DataError as error:
+    absent = str(error)
+mirrored = pytest.mark.skipif(bool(absent), reason=absent)
 
 
 @pytest.fixture(scope="module", params=mocap.SCENARIOS)
@@ -66,8 +68,8 @@ def test_the_official_files_end_their_lines_otherwise_and_give_the_same(tmp_path
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: Quiet(*a, directory=str(tmp_path))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        sources = {name: replace(s, official=f"http://127.0.0.1:{server.server_port}/{name}") for name, s in motion.WALK.items()}
-        monkeypatch.setitem(DATASETS, "mocap_walk", replace(DATASETS["mocap_walk"], sources=sources))
+        local = {name: replace(s, official=f"http://127.0.0.1:{server.server_port}/{name}") for name, s in motion.WALK.items()}
+        monkeypatch.setitem(DATASETS, "mocap_walk", replace(DATASETS["mocap_walk"], sources=local))
         assert fetch("mocap_walk", tmp_path / "out", ["official"]) == "official"
         server.shutdown()
     assert read("mocap_walk", tmp_path / "out")[1] == DATASETS["mocap_walk"].sha256
@@ -142,10 +144,51 @@ def test_a_pickle_that_asks_for_anything_else_is_refused(protocol, tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("raw", [b"<html>not found</html>", b"", b"PK is no zip", pickle.dumps(([[1, 0]], 7)), pickle.dumps("edges")])
+def npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+WALKER, BONES = np.zeros((5, 3, 3)), [[1, 0], [2, 1]]
+WHOLE = npz(edges=BONES, pos=WALKER, n_frames=[5])
+NO_POSITIONS = {
+    "a page": b"<html>not found</html>",
+    "empty": b"",
+    "no zip": b"PK is no zip",
+    "a number": pickle.dumps(([[1, 0]], 7)),
+    "text": pickle.dumps("edges"),
+    "a torn pickle": pickle.dumps((BONES, [WALKER]))[:-40],
+    "a torn zip": WHOLE[:-40],
+    "another name": npz(edges=BONES, positions=WALKER, n_frames=[5]),
+    "in the plane": npz(edges=BONES, pos=WALKER[..., :2], n_frames=[5]),
+    "one frame": npz(edges=BONES, pos=WALKER[0], n_frames=[3]),
+    "not finite": npz(edges=BONES, pos=WALKER + np.nan, n_frames=[5]),
+    "a fourth joint": npz(edges=[[1, 0], [3, 1]], pos=WALKER, n_frames=[5]),
+    "a joint before the first": npz(edges=[[1, 0], [2, -1]], pos=WALKER, n_frames=[5]),
+    "bones of three": npz(edges=[[1, 0, 2]], pos=WALKER, n_frames=[5]),
+}
+
+
+def test_arrays_of_another_byte_order_are_the_same():
+    swapped = npz(edges=np.array(BONES, ">i4"), pos=WALKER.astype(">f4"), n_frames=np.array([5], ">i8"))
+    for name, array in motion.prepare_run({"motion_run": WHOLE}).items():
+        found = motion.prepare_run({"motion_run": swapped})[name]
+        assert np.array_equal(found, array) and found.dtype == array.dtype
+
+
+@pytest.mark.parametrize("raw", NO_POSITIONS.values(), ids=NO_POSITIONS)
 def test_what_is_no_pickle_of_positions_is_refused(raw):
     with pytest.raises(DataError, match="motion_run holds no edges and trials of positions"):
         motion.prepare_run({"motion_run": raw})
+
+
+@pytest.mark.parametrize(
+    "skeleton", [b"", b"\xff", b":units\n", b"angle deg\n", b"begin\n:root\n", b":hierarchy\nbegin\nroot a\na root\nend"]
+)
+def test_what_is_no_skeleton_is_refused(skeleton):
+    with pytest.raises(DataError, match="the files hold no skeleton and motions of it: "):
+        motion.prepare_walk({"35.asf": skeleton})
 
 
 # -------------------------------------------------------------------------------------------------------------- split
@@ -308,7 +351,7 @@ def test_the_vertical_stays_and_every_direction_is_as_likely(dtype):
 
 
 def planned(scenario, **own):
-    row = {"label": "Transformer", "model": "transformer", "method": "standard", **own}
+    row = {"label": "Transformer", "model": "transformer", "method": "standard", "axes": None, **own}
     return plan("nbody", "smoke", task="mocap", scenarios=[scenario], rows=[row])
 
 

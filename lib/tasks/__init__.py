@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -111,6 +112,11 @@ def module_of(name: str) -> ModuleType:
     if name not in TASKS:
         raise KeyError(f"unknown task {name!r}: choose one of {', '.join(TASKS)}, or add it to lib.tasks.TASKS")
     return importlib.import_module(f"lib.tasks.{name}")
+
+
+def options(name: str) -> tuple[str, ...]:
+    """Names of what a task can be loaded with."""
+    return tuple(inspect.signature(_module(name).load).parameters)
 
 
 def scenarios(name: str) -> tuple[str, ...]:

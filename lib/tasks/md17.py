@@ -17,7 +17,6 @@ import io
 import itertools
 import os
 import sys
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data import ROOT, DataError, check
 from lib.groups import random_stream
 from lib.molecules import Molecule, molecule
+from lib.sources import ROOT, DataError, check, mirrored, reading
 from lib.tasks import Task
 from lib.tasks.bodies import prediction_of_positions
 
@@ -124,7 +123,8 @@ def load(scenario: str, n_train: int = 500, n_eval: int = 2000, horizon: int = 3
         if not 1 <= count <= len(arrays[0]):
             raise ValueError(f"{'n_train' if part == 'train' else 'n_eval'} must be between 1 and {len(arrays[0])}, got {count}")
         sets[part] = tokens(samples.z, *(array[:count] for array in arrays))
-    graph = molecule(*(torch.from_numpy(array) for array in (samples.z, samples.frame)), trajectory.sticks)
+    with reading(f"the {samples.data} file of {scenario} holds other atoms", "replace it by that molecule's"):
+        graph = molecule(*(torch.from_numpy(array) for array in (samples.z, samples.frame)), trajectory.sticks)
     return task_of(sets, graph, samples.data, samples.sha256)
 
 
@@ -167,18 +167,17 @@ def task_of(sets: dict[str, tuple[Tensor, Tensor]], graph: Molecule, data: str =
 
 
 def official(scenario: str, horizon: int) -> Samples:
-    """MD17's own file: R (frames, atoms, 3) and z. Its digest is not known beforehand, so its shape is checked."""
+    """MD17's own file: R (frames, atoms, 3) and z. Its digest is not known beforehand, so its shape and its numbers are checked."""
     trajectory, again = SCENARIOS[scenario], f"delete it and download it again with `python -m lib.tasks.md17 {scenario}`"
-    with open(trajectory.path, "rb") as file:
+    with reading(f"{trajectory.path} cannot be read as a trajectory", again), open(trajectory.path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
-        try:
-            arrays = np.load(file, allow_pickle=False)
-            z, r = arrays["z"].astype(np.int64), arrays["R"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"{trajectory.path} cannot be read ({error}): {again}") from error
-    if r.shape != (trajectory.frames, len(z), 3):
-        raise DataError(f"{trajectory.path}: expected {trajectory.frames} frames of {len(z)} atoms, found an array {r.shape}: {again}")
+        arrays = np.load(file, allow_pickle=False)
+        z, r = arrays["z"].astype(np.int64), arrays["R"].astype(np.float64, copy=False)  # in this machine's byte order
+    if z.ndim != 1 or r.shape != (trajectory.frames, len(z), 3):
+        raise DataError(f"{trajectory.path}: expected {trajectory.frames} frames of {z.size} atoms, found an array {r.shape}: {again}")
+    if not np.isfinite(r).all():
+        raise DataError(f"{trajectory.path} holds positions that are no finite numbers: {again}")
     parts = {part: (r[first], r[first + 1] - r[first], r[first + horizon]) for part, first in split(len(r)).items()}
     return Samples(z, r[0], parts, "official", sha256)
 
@@ -216,27 +215,35 @@ def simulations(scenario: str) -> dict[str, Tensor]:
 def stand_in(scenario: str) -> dict[str, np.ndarray]:
     """The arrays of the stand-in's file, verified. Raises DataError where there is none."""
     trajectory, file = SCENARIOS[scenario], f"md17_surrogate/md17sur_{scenario}.npz"
-    mirror = os.environ.get("DATA_MIRROR")
-    if not (mirror and trajectory.surrogate and (Path(mirror) / file).is_file()):
-        stand_in = f"or set DATA_MIRROR to a folder that holds the stand-in {file}" if trajectory.surrogate else "it has no stand-in"
-        raise DataError(
-            f"{trajectory.path} is missing: download it with `python -m lib.tasks.md17 {scenario}`, or put MD17's file there; {stand_in}"
-        )
-    content = (Path(mirror) / file).read_bytes()
-    check(f"{file} in DATA_MIRROR={mirror}", content, trajectory.surrogate)
+    missing = f"{trajectory.path} is missing: download it with `python -m lib.tasks.md17 {scenario}`, or put MD17's file there"
+    if not trajectory.surrogate:
+        raise DataError(f"{missing}; it has no stand-in")
+    try:
+        path = mirrored([file])[file]
+    except DataError as error:
+        raise DataError(f"{missing}; or take its stand-in: {error}") from None
+    with reading(f"{path} cannot be read"):
+        content = path.read_bytes()
+    check(f"{file} in DATA_MIRROR={os.environ['DATA_MIRROR']}", content, trajectory.surrogate)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
 
 
 def download(scenario: str) -> Path:
-    """Have torch-geometric download MD17's file, and return its path. Raises DataError where it cannot."""
+    """Have torch-geometric download MD17's file, and return its path. Raises DataError where it cannot; what it had begun is removed."""
     from torch_geometric.datasets import MD17
 
     trajectory, frame = known(scenario), itertools.count()
-    try:  # the class makes an object of every frame; as only the file itself is read here, it may keep just one
-        MD17(str(FOLDER), trajectory.name, pre_filter=lambda _: next(frame) == 0)
-    except Exception as error:  # a closed network raises many kinds
-        raise DataError(f"{scenario}: no download ({error}); put {trajectory.file} from elsewhere at {trajectory.path}") from error
+    there, whole = trajectory.path.is_file(), False
+    way_out = "delete it, and download it again" if there else f"put {trajectory.file} from elsewhere at {trajectory.path}"
+    try:
+        with reading(f"{trajectory.path} is there and cannot be read" if there else f"{scenario}: no download", way_out):
+            # the class makes an object of every frame; as only the file itself is read here, it may keep just one
+            MD17(str(FOLDER), trajectory.name, pre_filter=lambda _: next(frame) == 0)
+        whole = True
+    finally:
+        if not there and not whole:
+            trajectory.path.unlink(missing_ok=True)
     return trajectory.path
 
 
