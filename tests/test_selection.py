@@ -119,6 +119,19 @@ SOURCES = {("discrete_rotation", "SEMoLA"): "partial_permutation"}  # where vali
 DECIDING = [place for place in SEARCHES if place not in {*REPLACED, *APART} and place[1] in ("search", "search_equal")]
 
 
+@pytest.mark.parametrize("experiment", ["rotated_mnist", "two_body", "discrete_rotation"])
+def test_trials_stay_what_they_are_when_a_setting_is_chosen_from_them(experiment, monkeypatch):
+    """Those of whatever stands among the settings with a search's name."""
+    text = re.search(rf"^{experiment}:.*?^\w", TEXT, re.M | re.S)[0]
+    names = set(re.findall(r"^    (\w+): [^#\n]*# .*(?:await|from).*`search_equal`", text, re.M))
+    trials, section = labelled_plan(experiment, "search_equal"), SECTIONS[experiment]
+    assert "lambda_aug" in names
+    for name in names & section["settings"].keys():
+        changed = {**section, "settings": {**section["settings"], name: 0.123}}
+        monkeypatch.setattr("lib.plan.parameters", lambda _, changed=changed: changed)
+        assert labelled_plan(experiment, "search_equal") == trials, f"search_equal leaves {name} to the settings"
+
+
 @pytest.mark.parametrize(("experiment", "profile"), DECIDING)
 def test_the_settings_of_quick_are_the_searchs_best(experiment, profile):
     """Over its scenarios, or in each where a row's settings depend on it. What `quick` varies (beta) is not looked at."""
