@@ -30,6 +30,19 @@ def test_losses_recomputed():
     assert liegan.generator_loss(fake, x, gx, basis, RUN).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_generators_are_correlated_before_the_mask(monkeypatch):
+    """Two that meet outside of the mask alone are pushed apart there."""
+    task = tasks.load_tiny("two_body", scenario="in")
+    seen = []
+    loss = lambda fake, x, gx, basis, run: seen.append(basis.detach().clone()) or generator_loss(fake, x, gx, basis, run)  # noqa: E731
+    generator_loss = liegan.generator_loss
+    monkeypatch.setattr(liegan, "generator_loss", loss)
+    liegan.discover(task, {**RUN, "cardinality": 2, "steps": 2})
+    outside = 1 - task.masks["mask_2"]
+    assert (seen[0] * outside).abs().max() > 0.1
+    assert ((seen[1] - seen[0]) * outside).abs().max() > 0
+
+
 def test_coefficients():
     draw = torch.Generator().manual_seed(0)
     w = liegan.coefficients({**RUN, "sigma": 3.0, "cardinality": 2}, 4000, draw, torch.float64)
