@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from lib import metrics, tasks
-from lib.evaluation import evaluate, validation_loss
+from lib.evaluation import evaluate, evaluating, validation_loss
 from lib.gradual import Gradual, last_name
 from lib.groups import random_stream
-from lib.learner import Learner, Run
+from lib.learner import Learner, Run, draws, seeded
 from lib.losses import Phase
 from lib.surface import loss_surface, ruggedness
 from lib.tasks import Task
@@ -41,7 +42,7 @@ def fit(
 
     Each run draws from generators of its own, so its result does not depend on the stack: on a CPU exactly, but up to rounding where a
     layer has a single output (scalar predictions, GATr). On a GPU, and for networks that do not say `loops_on_cpu`, the stack is one
-    program under `vmap`; else its members take turns.
+    program under `vmap`; else, and where a network draws at random in training (dropout), its members take turns.
 
     Parameters
     ----------
@@ -84,7 +85,8 @@ def fit(
         gradual = Gradual(theta.new_tensor(initial), **first["gradual"])
     batches = [random_stream(run["seed"], "batches", device) for run in runs]
     augmentations = [random_stream(run["seed"], "augment", device) for run in runs]
-    gradients = stack_gradients(template, layout, weights, gradual)
+    noises = [random_stream(run["seed"], "dropout") for run in runs] if draws(template.model, task.train[0][:2]) else None
+    gradients = stack_gradients(template, layout, weights, gradual, noises)
     adam = Adam(theta, rates)
     best, best_loss = theta.clone(), torch.full((len(runs), 1), torch.inf, dtype=theta.dtype, device=device)
     curves, clipped = [{} for _ in runs], torch.zeros_like(best_loss)
@@ -133,7 +135,8 @@ def fit(
         scores, basis = evaluate(template, task, run)
         result = {"metrics": scores, "curves": curve, "basis": basis, "train_s": (trained - started) / len(runs)}
         if "surface" in run:
-            grid = loss_surface(template.model, partial(task_loss, task), run["surface"], run["seed"])
+            with evaluating(template.model):
+                grid = loss_surface(template.model, partial(task_loss, task), run["surface"], run["seed"])
             result |= {"surface": grid.tolist(), "metrics": {**scores, **ruggedness(grid)}}
         results.append(result)
     return results
@@ -181,11 +184,13 @@ def decayed(run: Run, step: int) -> float:
 
 
 def stack_gradients(
-    template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]], gradual: Gradual | None = None
-) -> Callable:
+    template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]], gradual: Gradual | None = None,
+    noises: Sequence[torch.Generator] | None = None,
+) -> Callable:  # fmt: skip
     """(theta, x, y, coefficients, phase), all but the last with one entry a member, to (gradients, one dictionary of terms each).
 
-    With `gradual` weights in the place of alpha and beta, a call ends with a step of theirs.
+    With `gradual` weights in the place of alpha and beta, a call ends with a step of theirs. Members of a network that draws at random
+    take turns, each with draws from its own one of `noises`.
     """
     balanced, offsets = (template.method.alpha, template.method.beta), ()
     if gradual is not None:
@@ -199,12 +204,15 @@ def stack_gradients(
     gradient = grad_and_value(loss_of, has_aux=True)
 
     def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
-        draws = coefficients or [None] * len(weights)
+        drawn = coefficients or [None] * len(weights)
         live = weights
         if gradual is not None:
             live = [{**w, **dict(zip(balanced, pair, strict=True))} for w, pair in zip(weights, gradual.weights.T, strict=True)]
         # a copy of each member's vector, so that its alignment in memory, and with it the rounding, is that of a stack of one
-        parts = [gradient((vector.clone(), *offsets), *rest, phase) for vector, *rest in zip(theta, x, y, draws, live, strict=True)]
+        parts = []
+        for i, (vector, *rest) in enumerate(zip(theta, x, y, drawn, live, strict=True)):
+            with nullcontext() if noises is None else seeded(noises[i], vector.device):
+                parts.append(gradient((vector.clone(), *offsets), *rest, phase))
         return [torch.stack(g) for g in zip(*(g for g, _ in parts), strict=True)], [terms for _, (_, terms) in parts]
 
     def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
@@ -215,7 +223,7 @@ def stack_gradients(
         g, (_, terms) = vmap(gradient, in_dims=dims)((theta, *offsets), torch.stack(list(x)), torch.stack(list(y)), draws, weight, phase)
         return g, [{name: term[i] for name, term in terms.items()} for i in range(len(weights))]
 
-    looped = template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False)
+    looped = noises is not None or (template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False))
 
     def both(*batch):
         (found, *last), terms = (in_turn if looped else at_once)(*batch)
