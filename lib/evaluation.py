@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,19 +20,33 @@ from lib.tasks import Task
 CHUNK = 1000  # samples a forward pass
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Every layer in its evaluation mode: without dropout. Afterwards each is in the mode that it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
 @torch.no_grad()
 def validation_loss(model: nn.Module, task: Task) -> Tensor:
     """l(f(x), y) over the validation set, without augmentation: the same yardstick for every method."""
     x, y = task.val
     parts = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
-    return torch.stack([task.loss(model(xi), yi) * len(yi) for xi, yi in parts]).sum() / len(y)
+    with evaluating(model):
+        return torch.stack([task.loss(model(xi), yi) * len(yi) for xi, yi in parts]).sum() / len(y)
 
 
 def predictors(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> dict[str, metrics.Predictor]:
     """The average of g^-1 f(g x) under "" and f(x) under "_plain": the same f(x) in both places without an augmenter."""
 
     def plain(x: Tensor) -> Tensor:
-        return torch.cat([task.output(learner.model(part)) for part in x.split(CHUNK)])
+        with evaluating(learner.model):
+            return torch.cat([task.output(learner.model(part)) for part in x.split(CHUNK)])
 
     if not learner.averages:
         return {"": plain, "_plain": plain}

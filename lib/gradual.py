@@ -34,7 +34,7 @@ class Gradual:
 
     Attributes
     ----------
-    weights : (2, members), alpha and beta.  floored : (members,), how many times the floor was hit.
+    weights, targets : (2, members), of alpha and beta; targets of G_k.  floored : (members,), how many times the floor was hit.
 
     Source: Chen et al. 2018; REMUL Algorithm 1. `renormalise`, the sum that the weights are brought back to after each step: REMUL's
     "none", "initial", or the number of "tasks" (Chen et al.).
@@ -58,10 +58,11 @@ class Gradual:
         self.scaled = torch.ones_like(initial) if relative else initial.clone()
         self.floored = torch.zeros_like(initial[0])
         self.first_losses: Tensor | None = None
+        self.targets = torch.zeros_like(initial)
 
     def state(self) -> dict[str, Tensor]:
         """What a curve shows of each member, by name."""
-        return {"alpha": self.weights[0], "beta": self.weights[1], "floored": self.floored}
+        return {"alpha": self.weights[0], "beta": self.weights[1], "floored": self.floored, "target_of_beta": self.targets[1]}
 
     def step(self, losses: Float[Tensor, "2 members"], norms: Float[Tensor, "2 members"]) -> None:
         """One step from L_k and G_k = ||grad_W w_k L_k|| at the present weights."""
@@ -71,8 +72,8 @@ class Gradual:
         norms = torch.where(self.first_norms == 0, 0.0, norms / self.first_norms)
         sizes = self.scaled.abs() * norms
         rates = losses / self.first_losses
-        targets = sizes.mean(0) * (rates / rates.mean(0)) ** self.exponent
-        moved = self.scaled - self.eta * (sizes - targets).sign() * self.scaled.sign() * norms
+        self.targets = sizes.mean(0) * (rates / rates.mean(0)) ** self.exponent
+        moved = self.scaled - self.eta * (sizes - self.targets).sign() * self.scaled.sign() * norms
         self.scaled = torch.where((self.initial == 0).any(0), self.scaled, moved)
         if self.relative:
             self.floored = self.floored + (self.scaled < FLOOR).sum(0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from lib import models
 from lib.augmenter import GroupAugmenter, LieAugmenter
@@ -22,9 +24,9 @@ class Learner(nn.Module):
     """A network and, where the method has one, its augmenter; called, it returns the objective and its terms.
 
     `known` generators, the ground truth unless others were discovered before, are what a fixed augmenter draws from and an equivariant
-    network is built for. A network with a regulariser of its own (`with_penalty`) adds it to the objective.
+    network is built for. A network with a regulariser of its own (`with_penalty`) adds it to the objective, once: its mean over the passes.
 
-    Raises ValueError for a method that the task or the network does not fit.
+    Raises ValueError for a method that the task or the network does not fit, and for a network that normalises over the batch.
     """
 
     def __init__(self, run: Run, task: Task, known: Tensor | None = None):
@@ -39,8 +41,12 @@ class Learner(nn.Module):
         self.model = models.build(run["model"], random_stream(run["seed"], "network"), *shapes, known, task.graph, **run["model_options"])
         if "gradual" in run and hasattr(self.model, "with_penalty"):
             raise ValueError(f"gradual weights balance two terms, and {run['model']} brings a third: keep its weights constant")
-        if "gradual" in run and run["target"] == "prediction":
-            raise ValueError("gradual weights tell the two terms' gradients apart, and target prediction puts f(x) into both: take label")
+        for name, layer in self.model.named_modules():
+            if isinstance(layer, _NormBase) and (layer.track_running_stats or isinstance(layer, _BatchNorm)):
+                raise ValueError(
+                    f"{run['model']}: {name} is a {type(layer).__name__}, whose predictions hang on the batch that they are made or "
+                    "trained in, and whose running statistics are no parameters: take GroupNorm or LayerNorm"
+                )
         self.augmenter = augmenter_of(self.method, run, task, known)
         self.to(task.generators.device, task.generators.dtype)
 
@@ -60,7 +66,7 @@ class Learner(nn.Module):
             loss=task.loss, rho_x=task.rho_x, rho_y=task.rho_y, as_target=task.as_target, **options,
         )  # fmt: skip
         if penalties:
-            terms["penalty"] = torch.stack(penalties).sum()
+            terms["penalty"] = torch.stack(penalties).mean()
             total = total + terms["penalty"]
         return total, terms
 
@@ -76,6 +82,27 @@ def collecting(model: nn.Module, penalties: list[Tensor]) -> Callable[[Tensor], 
         return prediction
 
     return call
+
+
+def draws(model: nn.Module, x: Tensor) -> bool:
+    """Whether a pass over x, as the model is, draws from PyTorch's global stream: dropout does in training."""
+    with seeded(random_stream(0, "draws"), x.device):
+        before = streams(x.device)
+        model(x)
+        return not all(map(torch.equal, before, streams(x.device)))
+
+
+def streams(device: torch.device) -> list[Tensor]:
+    """The states of the global streams that a pass on `device` may draw from."""
+    return [torch.random.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+@contextmanager
+def seeded(generator: torch.Generator, device: torch.device) -> Iterator[None]:
+    """PyTorch's global stream starts anew from `generator` (CPU), and is afterwards what it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        yield
 
 
 def augmenter_of(method: Method, run: Run, task: Task, known: Tensor) -> nn.Module | None:

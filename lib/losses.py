@@ -16,16 +16,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lib.actions import Action
+from lib.groups import normalised
 
 # --------------------------------------------------------------------------------------------------- regularisers R
 
 
 def cosine_penalty(x: Float[Tensor, "B *shape"], gx: Float[Tensor, "B K *shape"]) -> Float[Tensor, ""]:
-    """|mean over samples and copies of cos(x, g x)|, the sample flattened: near 1 where g does nothing.
+    """|mean over samples, copies and vectors of cos(x, g x)|: near 1 where g does nothing.
 
-    Source: SEMoLA L_aug; the cosine is Ours after LieGAN's g_reg, the paper's formula is lost.
+    A sample's vectors are its time steps or tokens, each of which counts alike however long it is; of an image, its channels, flattened.
+
+    Source: SEMoLA L_aug; the cosine is Ours after LieGAN's g_reg, one of each time step, the paper's formula is lost.
     """
-    return torch.nn.functional.cosine_similarity(x.flatten(1).unsqueeze(1), gx.flatten(2), dim=-1).mean().abs()
+    if x.ndim == 2:
+        x, gx = x.unsqueeze(1), gx.unsqueeze(2)
+    return torch.nn.functional.cosine_similarity(x.flatten(2).unsqueeze(1), gx.flatten(3), dim=-1).mean().abs()
 
 
 def fourier_penalty(x: Float[Tensor, "B c h w"], gx: Float[Tensor, "B K c h w"]) -> Float[Tensor, ""]:
@@ -70,6 +75,11 @@ def augmentation_term(augmenter, x, gx, similarity, reach):
 
 def orthogonality_term(augmenter, x, gx, similarity, reach):
     return orthogonality_penalty(augmenter.basis()) * reach**2
+
+
+def correlation_term(augmenter, x, gx, similarity, reach):
+    """The same of the generators before the mask, normalised. Source: LieGAN's channel correlation."""
+    return orthogonality_penalty(normalised(augmenter.raw)) * reach**2
 
 
 def sparsity_term(augmenter, x, gx, similarity, reach):
@@ -125,7 +135,7 @@ METHODS = {
         basis="learnable",
         alpha=0.0,
         beta=1.0,
-        regularisers={"lambda_aug": augmentation_term, "lambda_ortho": orthogonality_term},
+        regularisers={"lambda_aug": augmentation_term, "lambda_ortho": correlation_term},
         draw="normal",
         normalised=False,
         gaussian_start=True,
@@ -134,7 +144,7 @@ METHODS = {
         basis="learnable",
         alpha=0.0,
         beta=0.0,
-        regularisers={"lambda_aug": augmentation_term, "lambda_ortho": orthogonality_term},
+        regularisers={"lambda_aug": augmentation_term, "lambda_ortho": correlation_term},
         draw="normal",
         normalised=False,
         gaussian_start=True,
@@ -180,7 +190,7 @@ def objective(
     weights : values of the method's hyperparameters; they must not be negative.
     coefficients : w of shape (B, K, C), from `augmenter.coefficients`; None for a method without an augmenter.
     loss, as_target : l on a batch of predictions and targets; how a prediction serves as a target.
-    target : "label" takes y in the second term, "prediction" takes f(x).
+    target : "label" takes y in the second term, as both papers do; "prediction" f(x), as a constant: Ours, no gradient moves the target.
     again : f in the second term, where `lib.gradual` has to tell the two apart; None for `model`.
     phase : terms on the basis alone are multiplied by the square of its `reach`, all of R by its `push`.
 
@@ -189,8 +199,10 @@ def objective(
     alpha, beta = (weights[w] if isinstance(w, str) else w for w in (method.alpha, method.beta))
     terms: dict[str, Tensor] = {}
     total = torch.zeros((), dtype=x.dtype, device=x.device)
+    prediction = None
     if not _is_zero(alpha):
-        terms["task"] = loss(model(x), y)
+        prediction = model(x)
+        terms["task"] = loss(prediction, y)
         total = total + alpha * terms["task"]
     if augmenter is None:
         return total, terms
@@ -199,7 +211,9 @@ def objective(
     g = augmenter(coefficients)
     gx = rho_x(g, x)
     if not _is_zero(beta):
-        goal = y if target == "label" else as_target(model(x))
+        goal = y
+        if target == "prediction":
+            goal = as_target(model(x) if prediction is None else prediction).detach()
         terms["equiv"] = loss((again or model)(gx.flatten(0, 1)), rho_y(g, goal).reshape(len(x) * copies, *goal.shape[1:]))
         total = total + beta * terms["equiv"]
     for name, term in method.regularisers.items():

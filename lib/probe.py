@@ -31,15 +31,18 @@ WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed pas
 BATCH = 500  # samples of a pass, at most
 IRRELEVANT = (  # what costs no time
     "seed", "scenario", "steps", "lr", "lr_discriminator", "n_train", "n_eval", "error_samples", "error_draws", "mask", "start", "sigma",
-    "lambda_aug", "basis", "restarts",
+    "basis", "restarts",
 )  # fmt: skip
+WEIGHTS = "lambda_"  # of terms: whether one is zero, so that its term is not computed, is what costs time
 SIZED = ("md17",)  # tasks whose scenarios have samples of their own size
 
 
 def probe_path(experiment: str, run: Run, results: Path = RESULTS) -> Path:
     """<results>/runs/<experiment>/probe-<model>-<method>-<digest of what the speed depends on>.json"""
     kept = ("scenario",) if run["task"] in SIZED else ()
-    relevant = {name: value for name, value in run.items() if name not in IRRELEVANT or name in kept}
+    relevant = {
+        name: value != 0 if name.startswith(WEIGHTS) else value for name, value in run.items() if name not in IRRELEVANT or name in kept
+    }
     key = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:10]
     return Path(results) / "runs" / experiment / f"probe-{run['model']}-{run['method']}-{key}.json"
 
@@ -103,7 +106,7 @@ def parts_of_a_step(learner: train.Learner, task: tasks.Task, run: Run, now: Cal
         times["backward_s"].append(now() - middle)
         learner.zero_grad(set_to_none=True)
     peak = {"peak_bytes": torch.cuda.max_memory_allocated()} if cuda else {}
-    with torch.no_grad():
+    with torch.no_grad(), evaluation.evaluating(learner.model):
         times["inference_s"] = [seconds(learner.model, x, now) for _ in range(WARM_UP + PASSES)]
     return {**{name: spread(values[WARM_UP:]) for name, values in times.items()}, **peak}
 

@@ -75,6 +75,7 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
     if spec.profile:
         profile, results, changes = spec.profile, RESULTS, {}
     frame = chosen(results_of(spec.experiment, profile, results, **changes), spec.rows)
+    working = at_work(frame)  # before beta is chosen: it may be 0
     if spec.at_best_beta:
         frame = at_best_beta(frame)
     if spec.hyperparameters:
@@ -85,11 +86,11 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
     rows = []
     for metric, (key, unit) in spec.metrics.items():
         worst, key = key.startswith("min "), key.removeprefix("min ")
-        parts = [(frame, key)] + ([(floor, f"floor_{key}")] if f"floor_{key}" in floor else [])
+        timed = key.startswith(("train_s", "test_s"))
+        parts = [(working if timed else frame, key)] + ([(floor, f"floor_{key}")] if f"floor_{key}" in floor else [])
         for part, column in parts:
             for (model, scenario), group in part.dropna(subset=column).groupby(["model", "scenario"], sort=False):
-                timed = key.startswith(("train_s", "test_s"))
-                value = at_work(group)[column].iloc[:1] if timed else group[column]  # a probe is one measurement, not one a seed
+                value = group[column].iloc[:1] if timed else group[column]  # a probe is one measurement, not one a seed
                 state = max(group["timing" if timed else "state"], key=STATES.index)
                 last = {"profile": group["profile"].iloc[0], "data": group["data"].iloc[0], "state": state}
                 spread = math.nan if worst or spec.hyperparameters else value.std()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from lib import metrics
-from lib.evaluation import evaluate, validation_loss
+from lib.evaluation import evaluate, evaluating, validation_loss
 from lib.gradual import Gradual, last_name
 from lib.groups import random_stream
-from lib.learner import Learner, Run
+from lib.learner import Learner, Run, draws, seeded
 from lib.losses import Phase
 from lib.surface import loss_surface, ruggedness
 from lib.tasks import Task
@@ -47,7 +48,7 @@ def fit(
 
     Each run draws from generators of its own, so its result does not depend on the stack: on a CPU exactly, but up to rounding where a
     layer has a single output (scalar predictions, GATr). On a GPU, and for networks that do not say `loops_on_cpu`, the stack is one
-    program under `vmap`; else its members take turns.
+    program under `vmap`; else, and where a network draws at random in training (dropout), its members take turns.
 
     Parameters
     ----------
@@ -92,7 +93,8 @@ def fit(
         gradual = Gradual(theta.new_tensor(initial), **first["gradual"])
     batches = [random_stream(run["seed"], "batches", device) for run in runs]
     augmentations = [random_stream(run["seed"], "augment", device) for run in runs]
-    gradients = stack_gradients(template, layout, weights, gradual)
+    noises = [random_stream(run["seed"], "dropout") for run in runs] if draws(template.model, task.train[0][:2]) else None
+    gradients = stack_gradients(template, layout, weights, gradual, noises)
     adam = Adam(theta, rates)
     best, best_loss = theta.clone(), torch.full((len(runs), 1), torch.inf, dtype=theta.dtype, device=device)
     curves, clipped = [{} for _ in runs], torch.zeros_like(best_loss)
@@ -144,7 +146,8 @@ def fit(
         scores, basis = evaluate(template, task, run)
         result = {"metrics": scores, "curves": curve, "basis": basis, "train_s": (trained - started) / len(runs)}
         if "surface" in run:
-            grid = loss_surface(template.model, partial(task_loss, task), run["surface"], run["seed"])
+            with evaluating(template.model):
+                grid = loss_surface(template.model, partial(task_loss, task), run["surface"], run["seed"])
             result |= {"surface": grid.tolist(), "metrics": {**scores, **ruggedness(grid)}}
         results.append(result)
     return results
@@ -192,11 +195,13 @@ def decayed(run: Run, step: int) -> float:
 
 
 def stack_gradients(
-    template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]], gradual: Gradual | None = None
-) -> Callable:
+    template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]], gradual: Gradual | None = None,
+    noises: Sequence[torch.Generator] | None = None,
+) -> Callable:  # fmt: skip
     """(theta, x, y, coefficients, phase), all but the last with one entry a member, to (gradients, one dictionary of terms each).
 
-    With `gradual` weights in the place of alpha and beta, a call ends with a step of theirs.
+    With `gradual` weights in the place of alpha and beta, a call ends with a step of theirs. Members of a network that draws at random
+    take turns, each with draws from its own one of `noises`.
     """
     balanced, offsets = (template.method.alpha, template.method.beta), ()
     if gradual is not None:
@@ -210,12 +215,15 @@ def stack_gradients(
     gradient = grad_and_value(loss_of, has_aux=True)
 
     def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
-        draws = coefficients or [None] * len(weights)
+        drawn = coefficients or [None] * len(weights)
         live = weights
         if gradual is not None:
             live = [{**w, **dict(zip(balanced, pair, strict=True))} for w, pair in zip(weights, gradual.weights.T, strict=True)]
         # a copy of each member's vector, so that its alignment in memory, and with it the rounding, is that of a stack of one
-        parts = [gradient((vector.clone(), *offsets), *rest, phase) for vector, *rest in zip(theta, x, y, draws, live, strict=True)]
+        parts = []
+        for i, (vector, *rest) in enumerate(zip(theta, x, y, drawn, live, strict=True)):
+            with nullcontext() if noises is None else seeded(noises[i], vector.device):
+                parts.append(gradient((vector.clone(), *offsets), *rest, phase))
         return [torch.stack(g) for g in zip(*(g for g, _ in parts), strict=True)], [terms for _, (_, terms) in parts]
 
     def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
@@ -226,7 +234,7 @@ def stack_gradients(
         g, (_, terms) = vmap(gradient, in_dims=dims)((theta, *offsets), torch.stack(list(x)), torch.stack(list(y)), draws, weight, phase)
         return g, [{name: term[i] for name, term in terms.items()} for i in range(len(weights))]
 
-    looped = template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False)
+    looped = noises is not None or (template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False))
 
     def both(*batch):
         (found, *last), terms = (in_turn if looped else at_once)(*batch)
@@ -247,22 +255,20 @@ def unflatten(vector: Tensor, layout: Sequence[tuple[str, torch.Size, int]]) -> 
 class Adam:
     """Adam (Kingma & Ba, Algorithm 1) with default moments on a stack of flat vectors, one learning rate each; it steps in place.
 
-    Ours, for speed: on a CPU it goes through the vectors a block at a time, so that what it computes on the way stays in the cache. No
-    number depends on the block.
+    Its operator is the one under `torch.optim.Adam(fused=True)`, one pass over memory a vector (benchmarks/adam.py). Ours is to call it
+    directly: the class costs a second's import, and in small stacks more than the operator.
     """
 
-    BLOCK = 2**17  # entries of each vector
-
     def __init__(self, theta: Tensor, rates: Tensor, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8):
-        self.rates, self.betas, self.eps, self.steps = rates, betas, eps, 0
+        rates = rates.flatten().tolist()
+        self.members = {rate: [i for i, other in enumerate(rates) if other == rate] for rate in rates}
+        self.options = {"beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": 0.0, "amsgrad": False, "maximize": False}
         self.mean, self.square = torch.zeros_like(theta), torch.zeros_like(theta)
-        self.block = self.BLOCK if theta.device.type == "cpu" else theta.shape[1]
+        self.steps = torch.zeros((), device=theta.device)
 
     def step(self, theta: Tensor, gradient: Tensor, factor: float = 1.0) -> None:
         self.steps += 1
-        rates, (b1, b2) = factor * self.rates, self.betas
-        for at, g, mean, square in zip(*(part.split(self.block, 1) for part in (theta, gradient, self.mean, self.square)), strict=True):
-            mean.mul_(b1).add_(g * (1 - b1))
-            square.mul_(b2).add_((g * g).mul_(1 - b2))
-            size = (square / (1 - b2**self.steps)).sqrt_().add_(self.eps)
-            at.sub_((mean / (1 - b1**self.steps)).mul_(rates).div_(size))
+        stacks = theta, gradient.contiguous(), self.mean, self.square  # the operator takes entries to be neighbours and does not ask
+        for rate, members in self.members.items():
+            vectors = [[stack[i] for i in members] for stack in stacks]
+            torch._fused_adam_(*vectors, [], [self.steps] * len(members), lr=factor * rate, **self.options)

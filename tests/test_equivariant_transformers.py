@@ -267,6 +267,24 @@ def test_kernel_basis_turns_with_the_direction():
                 start += 2 * m + 1
 
 
+@pytest.mark.parametrize("gain", [1.0, 0.1])
+def test_linear_layers_start_as_in_gatrs_code(gain):
+    """Its `EquiLinear`: multivectors' weights in +-gain sqrt(factor / channels), the first map's too (what would divide it by sqrt 2 acts
+    on a copy), scalars' in +-gain / sqrt(2 channels); uniform, so the standard deviation is the bound over sqrt 3."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer = EquiLinear(16, 64, 300, 300, gain)
+    bounds = {f"map {i}": gain * (factor / 16) ** 0.5 for i, factor in enumerate((1, 4, 6, 2, 0.5, 0.5, 1.5, 1.5, 0.5))}
+    found = {f"map {i}": layer.weight[..., i] for i in range(9)}
+    bounds |= {"s to mv": gain / 128**0.5, "s to s": gain / 128**0.5, "mv to s": gain / 32**0.5}
+    found |= {"s to mv": layer.s_to_mv.weight, "s to s": layer.s_to_s.weight, "mv to s": layer.mv_to_s.weight}
+    for name, bound in bounds.items():
+        assert 0.99 * bound < found[name].abs().max() <= bound * (1 + 1e-6), name
+        assert found[name].std().item() == pytest.approx(bound / 3**0.5, rel=0.03), name
+    assert 0.9 / 80**0.5 < layer.s_to_mv.bias.abs().max() <= 1 / 80**0.5 + 1e-6
+    assert 0.9 * gain / 80**0.5 < layer.mv_to_s.bias.abs().max() <= gain / 80**0.5 + 1e-6
+
+
 @pytest.mark.parametrize("network", [GATr, SE3Transformer])
 def test_tokens_of_another_width_are_refused(network):
     with pytest.raises(ValueError, match="6 or 7 numbers a token, got 5"):
@@ -274,9 +292,16 @@ def test_tokens_of_another_width_are_refused(network):
 
 
 def test_transformer_options():
-    joint = Transformer(*SHAPES, blocks=2, width=32, norm="tokens")
-    x = torch.randn(5, *SHAPES[0], generator=torch.Generator().manual_seed(0))
-    assert not torch.allclose(joint(x), Transformer.forward(joint.__class__(*SHAPES, blocks=2, width=32), x))
+    """The same weights under the two norms, each recomputed: mean and variance over channels, or over tokens and channels."""
+    networks = {norm: Transformer(*SHAPES, blocks=2, width=32, norm=norm).double() for norm in ("channels", "tokens")}
+    networks["tokens"].load_state_dict(networks["channels"].state_dict())
+    x = torch.randn(5, *SHAPES[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    one, other = (network(x) for network in networks.values())
+    assert (one - other).abs().max() > 1e-3
+    h = networks["tokens"].first(x)
+    for norm, axes in (("channels", -1), ("tokens", (-2, -1))):
+        expected = (h - h.mean(axes, keepdim=True)) / (h.var(axes, keepdim=True, correction=0) + 1e-5).sqrt()
+        torch.testing.assert_close(networks[norm].blocks[0].normalise(h), expected)
     with pytest.raises(ValueError, match="multiple of heads, got 30 and 8"):
         Transformer(*SHAPES, width=30)
     with pytest.raises(ValueError, match="norm must be one of channels, tokens, got 'batch'"):

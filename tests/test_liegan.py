@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lib import liegan, tasks
+from lib.canary import canary
 from lib.train import NonFiniteLossError
 
 RUN = {
@@ -30,6 +31,19 @@ def test_losses_recomputed():
     assert liegan.generator_loss(fake, x, gx, basis, RUN).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_generators_are_correlated_before_the_mask(monkeypatch):
+    """Two that meet outside of the mask alone are pushed apart there."""
+    task = tasks.load_tiny("two_body", scenario="in")
+    seen = []
+    loss = lambda fake, x, gx, basis, run: seen.append(basis.detach().clone()) or generator_loss(fake, x, gx, basis, run)  # noqa: E731
+    generator_loss = liegan.generator_loss
+    monkeypatch.setattr(liegan, "generator_loss", loss)
+    liegan.discover(task, {**RUN, "cardinality": 2, "steps": 2})
+    outside = 1 - task.masks["mask_2"]
+    assert (seen[0] * outside).abs().max() > 0.1
+    assert ((seen[1] - seen[0]) * outside).abs().max() > 0
+
+
 def test_coefficients():
     draw = torch.Generator().manual_seed(0)
     w = liegan.coefficients({**RUN, "sigma": 3.0, "cardinality": 2}, 4000, draw, torch.float64)
@@ -46,7 +60,7 @@ def test_a_run_is_reproducible_and_stays_within_its_mask():
     assert torch.equal(before, torch.random.get_rng_state()), "the global stream is left as it was"
     assert (torch.tensor(one["basis"]) * (1 - task.masks["mask_2"])).abs().max() == 0
     assert liegan.discover(task, {**RUN, "seed": 1})["basis"] != one["basis"]
-    assert liegan.canary(RUN) == liegan.canary(RUN)
+    assert canary(RUN) == canary(RUN)
 
 
 def test_images_have_a_discriminator_of_their_own():

@@ -8,6 +8,7 @@ from lib.actions import on_vectors, trivially
 from lib.augmenter import LieAugmenter
 from lib.groups import affine, so
 from lib.losses import METHODS, Phase, cosine_penalty, fourier_penalty, method_named, objective, orthogonality_penalty, sparsity_penalty
+from tests.counted import Counted
 
 WEIGHTS = {"lambda_task": 0.7, "lambda_equiv": 1.3, "lambda_aug": 0.2, "lambda_ortho": 0.4, "lambda_sparse": 0.05}
 
@@ -54,6 +55,19 @@ def test_prediction_target_puts_the_prediction_in_place_of_the_label(problem):
     g = augmenter(w)
     gap = f(torch.einsum("bkij,bj->bki", g, x)) - torch.einsum("bkij,bj->bki", g, f(x))
     torch.testing.assert_close(terms["equiv"], gap.square().mean())
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_no_gradient_moves_a_prediction_that_serves_as_the_target(problem, alpha):
+    """Of f(x) = W x + b and the weights (alpha, 1): the derivative in closed form, with f(x) a constant of the second term."""
+    f, augmenter, x, y, w = problem.values()
+    problem["model"] = counted = Counted(f)
+    total, _ = value("augmented", problem, {"lambda_task": alpha, "lambda_equiv": 1.0}, target="prediction")
+    assert counted.passes == 2, "f(x) once, f(g x) once"
+    found = torch.autograd.grad(total, f.bias)[0]
+    g, fx = augmenter(w), f(x)
+    gap = f(torch.einsum("bkij,bj->bki", g, x)) - torch.einsum("bkij,bj->bki", g, fx)
+    torch.testing.assert_close(found, 2 * (alpha * (fx - y).mean(0) + gap.mean((0, 1))) / 3)  # / 3: the mean over the entries
 
 
 def test_an_invariant_target_is_not_moved(problem):
@@ -117,6 +131,31 @@ def test_cosine_penalty_is_one_for_the_identity_and_zero_for_a_quarter_turn():
     x = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
     assert cosine_penalty(x, x[:, None]).item() == pytest.approx(1.0)
     assert cosine_penalty(x, torch.stack([-x[:, 1], x[:, 0]], -1)[:, None]).item() == pytest.approx(0.0, abs=1e-7)
+
+
+def test_cosine_penalty_is_that_of_each_time_step(dtype, generator):
+    """A long step that stays, a short one turned by a right angle and another turned about: (1 + 0 - 1) / 3 in the place of about 1."""
+    long, short = torch.tensor([[1e3, 2e3]], dtype=dtype), torch.tensor([[3.0, -1.0]], dtype=dtype)
+    x = torch.stack([long, short, short], 1)
+    turned = torch.stack([long, short.flip(1) * torch.tensor([1.0, -1.0], dtype=dtype), -short], 1)
+    assert cosine_penalty(x, turned[:, None]).item() == pytest.approx(0.0, abs=1e-6)
+    assert cosine_penalty(x, torch.stack([x, turned], 1)).item() == pytest.approx(0.5)
+    x, gx = (torch.randn(size, generator=generator, dtype=dtype) for size in ((2, 4, 5), (2, 3, 4, 5)))
+    every = [torch.dot(x[b, t], gx[b, k, t]) / x[b, t].norm() / gx[b, k, t].norm() for b in range(2) for k in range(3) for t in range(4)]
+    torch.testing.assert_close(cosine_penalty(x, gx), torch.stack(every).mean().abs())
+    images, moved = torch.rand(2, 1, 4, 4, generator=generator, dtype=dtype), torch.rand(2, 3, 1, 4, 4, generator=generator, dtype=dtype)
+    torch.testing.assert_close(cosine_penalty(images, moved), cosine_penalty(images.flatten(1), moved.flatten(2)))
+
+
+@pytest.mark.parametrize("method", ["augerino_plus", "liegan"])
+def test_the_baselines_correlate_their_generators_before_the_mask(method, problem):
+    """And normalised, as long as they themselves may be."""
+    augmenter = LieAugmenter(3, 2, mask=torch.eye(3), norm=None, draw="normal").double()
+    with torch.no_grad():
+        augmenter.raw.copy_(7 * problem["augmenter"].raw)
+    a, b = augmenter.raw / augmenter.raw.norm(dim=(1, 2), keepdim=True)
+    _, terms = value(method, {**problem, "augmenter": augmenter}, {"lambda_aug": 0.0, "lambda_ortho": 1.0})
+    torch.testing.assert_close(terms["ortho"], 3 * (a * b).sum().abs())
 
 
 def test_fourier_penalty_does_not_see_a_cyclic_shift(generator):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import data, motion, sources, tasks, train
+from lib import data, motion, sources, tasks
 from lib.actions import on_bodies, on_stacks
 from lib.data import DATASETS, ROOT, DataError, fetch, read
 from lib.groups import haar
@@ -303,7 +303,7 @@ def test_positions_can_stay_where_they_were_recorded(task, trials, scenario):
 
 
 def test_the_canary_reads_positions_as_its_run_does():
-    first, second = (train.canary(run) for run in (planned("run", axes=None)[0], planned("run", axes=None, centred=False)[0]))
+    first, second = (canary(run) for run in (planned("run", axes=None)[0], planned("run", axes=None, centred=False)[0]))
     assert first["metrics"]["test_mse"] != pytest.approx(second["metrics"]["test_mse"], rel=1e-3)
 
 

@@ -123,5 +123,3 @@ def test_gradual_weights_do_not_balance_a_third_term(task, runs):
     run = {**runs["REMUL gradual"], "model": "gatr", "model_options": runs["GATr"]["model_options"]}
     with pytest.raises(ValueError, match="gatr brings a third"):
         Learner(run, task)
-    with pytest.raises(ValueError, match=r"puts f\(x\) into both"):
-        Learner({**runs["REMUL gradual"], "target": "prediction"}, task)

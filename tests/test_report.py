@@ -1,5 +1,7 @@
 """Tables from made-up results: published values beside ours, settings that all scenarios share, times."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
@@ -87,6 +89,18 @@ def test_settings_of_the_paper_are_shown_once_and_agree(name, settings, monkeypa
     assert list(beside["mean"]) == list(beside.published)
     frame.at[0, "run"] = {**frame.run[0], "lr": 1.0}
     assert set(report.table(name).scenario) == set(names), "where a setting depends on the scenario, each stands for itself"
+
+
+def test_training_time_is_that_of_both_terms_even_where_beta_0_is_best(monkeypatch):
+    frame = results(list(TABLES["remul_tab2"].rows), ("aspirin",))
+    frame.loc[[run.get("lambda_equiv") == 0 for run in frame.run], "val_mse"] = 0.5
+    frame.loc[[run.get("lambda_equiv") == 0 for run in frame.run], "timing"] = "stale"
+    monkeypatch.setattr(report, "results_of", lambda *_, **__: frame)
+    metrics = {"MSE": ("test_mse", "1"), "Train time": ("train_s", "s")}
+    monkeypatch.setitem(TABLES, "remul_tab2", dataclasses.replace(TABLES["remul_tab2"], metrics=metrics))
+    mse, time = report.table("remul_tab2").query("model == 'REMUL'").itertuples()
+    assert mse.mean == 3.0, "the best is 0"
+    assert (time.mean, time.state) == (2.0, "fresh")
 
 
 def test_training_time_is_that_of_both_terms(monkeypatch):

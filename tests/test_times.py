@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 
 from lib import times
+from lib.plan import labelled_plan
+from lib.probe import probe_path
 
 
 def test_durations_are_drawn_against_the_batch():
@@ -49,3 +51,11 @@ def test_each_probe_is_a_point_of_its_scenario_and_model(frame):
     assert [round(x) for x in gnn.get_offsets()[:, 0]] == [0, 1], "in the place of its scenario"
     assert not set(remul.get_offsets()[:, 0]) & set(gnn.get_offsets()[:, 0]), "beside each other"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["REMUL", "GNN"]
+
+
+@pytest.mark.parametrize("weight", ["lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse"])
+def test_runs_share_a_probe_where_the_same_terms_are_computed(weight):
+    run = dict(labelled_plan("two_body", "smoke"))["SEMoLA_0"]
+    zero, one, more = (probe_path("two_body", {**run, weight: value}).name for value in (0.0, 1.0, 10.0))
+    assert one == more != zero
+    assert probe_path("two_body", {**run, weight: 0}).name == zero

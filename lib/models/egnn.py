@@ -36,10 +36,11 @@ class Motion(nn.Module):
 
 
 class EGNN(nn.Module):
-    """h = linear layer of (|v|, number); in each of `layers`, m = Messages(h, |x_i - x_j|^2), x <- Motion(x, m), h <- Update(h, m).
+    """h = linear layer of (|v|, number); in each of `layers`, m = Messages(h, r), x <- Motion(x, m), h <- Update(h, m).
 
-    `width` channels, and the velocities v are those of the start in every layer. 122,180 parameters at 4 x 64; the published code has
-    12,416 more, of an update in the last layer that no position depends on. Equivariant to rotations, reflections and translations.
+    r are the edge's squared lengths |x_i - x_j|^2, now and at the start; `width` channels, and the velocities v are those of the start in
+    every layer. 122,436 parameters at 4 x 64; GMN's code has 12,416 more, of an update in the last layer that no position depends on.
+    Equivariant to rotations, reflections and translations.
 
     Source: Satorras et al. 2021, EGNN with velocities of their N-body code; node and edge features from GMN; REMUL B.3.
     """
@@ -60,16 +61,17 @@ class EGNN(nn.Module):
         super().__init__()
         self.edges = Edges(graph, inputs)
         self.first = nn.Linear(2, width)
-        self.messages = nn.ModuleList(Messages(width, 1 + self.edges.features.shape[1]) for _ in range(layers))
+        self.messages = nn.ModuleList(Messages(width, 2 + self.edges.features.shape[1]) for _ in range(layers))
         self.updates = nn.ModuleList(Update(width) for _ in range(layers - 1))
         self.motions = nn.ModuleList(Motion(width) for _ in range(layers))
 
     def forward(self, tokens: Float[Tensor, "B N 7"]) -> Float[Tensor, "B N 3"]:
         number, x, v = tokens.transpose(0, 1).split([1, 3, 3], -1)
         h = self.first(torch.cat([torch.linalg.vector_norm(v, dim=-1, keepdim=True), number], -1))
+        start = self.edges.between(x, -x).square().sum(-1, keepdim=True)
         for layer, (message, motion) in enumerate(zip(self.messages, self.motions, strict=True)):
             offsets = self.edges.between(x, -x)
-            m = message(h, self.edges, offsets.square().sum(-1, keepdim=True))
+            m = message(h, self.edges, torch.cat([offsets.square().sum(-1, keepdim=True), start], -1))
             x = motion(x, v, h, m, offsets, self.edges)
             if layer < len(self.updates):
                 h = self.updates[layer](h, m, self.edges)

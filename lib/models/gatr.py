@@ -30,8 +30,7 @@ class EquiLinear(nn.Module):
 
     def __init__(self, mv_in: int, s_in: int, mv_out: int, s_out: int, gain: float = 1.0):
         super().__init__()
-        bound = gain * torch.tensor(FACTORS).sqrt()
-        bound[0] /= math.sqrt(2.0)  # it shares the entry with the scalars
+        bound = gain * torch.tensor(FACTORS).sqrt()  # its code's division of the first by sqrt 2, for the scalars, acts on a copy
         self.weight = nn.Parameter(bound * torch.empty(mv_out, mv_in, 9).uniform_(-1, 1) / math.sqrt(mv_in))
         self.s_to_mv = nn.Linear(s_in, mv_out)
         self.mv_to_s, self.s_to_s = (nn.Linear(mv_in, s_out), nn.Linear(s_in, s_out, bias=False)) if s_out else (None, None)

@@ -108,7 +108,8 @@ class GNN(nn.Module):
 
     `width` channels. 105,027 parameters at 4 x 64. The velocity of a token is not read.
 
-    Source: Satorras et al. 2021, the GNN of their N-body code; REMUL B.3, initial positions and atom types.
+    Source: Satorras et al. 2021, the GNN of their N-body code; GMN's edge features, without a length; REMUL B.3, initial positions and atom
+    types.
     """
 
     needs_graph = True
