@@ -116,7 +116,7 @@ def module_of(name: str) -> ModuleType:
 
 def options(name: str) -> tuple[str, ...]:
     """Names of what a task can be loaded with."""
-    return tuple(inspect.signature(_module(name).load).parameters)
+    return tuple(inspect.signature(module_of(name).load).parameters)
 
 
 def scenarios(name: str) -> tuple[str, ...]:
