@@ -288,6 +288,9 @@ def test_a_row_takes_its_basis_from_one_that_finds_it(section):
         with pytest.raises(ConfigError, match=f"'taking' takes its basis from '{source}', which finds none by itself".replace("+", r"\+")):
             plan("discrete_rotation", "quick", rows=[*section["rows"], {**taking, "basis": source}])
     assert plan("discrete_rotation", "quick", rows=[*section["rows"], {**taking, "basis": "SEMoLA"}])
+    circle = [{**MINE, "label": label, "basis": other} for label, other in (("one", "other"), ("other", "one"))]
+    with pytest.raises(ConfigError, match="'one' takes its basis from 'other', which finds none by itself"):
+        plan("discrete_rotation", "quick", rows=circle)
 
 
 def test_a_basis_is_that_of_the_row_in_its_scenario():
