@@ -219,10 +219,10 @@ def stack_gradients(
         live = weights
         if gradual is not None:
             live = [{**w, **dict(zip(balanced, pair, strict=True))} for w, pair in zip(weights, gradual.weights.T, strict=True)]
-        # a copy of each member's vector, so that its alignment in memory, and with it the rounding, is that of a stack of one
         parts = []
         for i, (vector, *rest) in enumerate(zip(theta, x, y, drawn, live, strict=True)):
             with nullcontext() if noises is None else seeded(noises[i], vector.device):
+                # a copy, so that its alignment in memory, and with it the rounding, is that of a stack of one
                 parts.append(gradient((vector.clone(), *offsets), *rest, phase))
         return [torch.stack(g) for g in zip(*(g for g, _ in parts), strict=True)], [terms for _, (_, terms) in parts]
 
