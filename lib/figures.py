@@ -114,7 +114,7 @@ def augmentations(frame: pd.DataFrame) -> pd.DataFrame:
                 g = expm(w * generator)
                 entries = {f"g{i}{j}": g[i, j] for i in range(2) for j in range(3)}
                 rows.append({"scenario": run.scenario, "digit": digit, "w": w, **entries})
-    return pd.concat([pd.DataFrame(rows), first_images()]).astype(dict.fromkeys(("row", "column", "ink"), "Int64"))
+    return pd.concat([pd.DataFrame(rows), first_images()], ignore_index=True).astype(dict.fromkeys(("row", "column", "ink"), "Int64"))
 
 
 @drawing(augmentations)
