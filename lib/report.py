@@ -7,9 +7,11 @@ A figure is an SVG drawn from the CSV beside it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pandas as pd
 import seaborn as sns
 
 from lib.artefacts import FIGURES, TABLES
+from lib.data import DataError
 from lib.dial import at_best_beta
 from lib.hyperparameters import with_hyperparameters
 from lib.losses import METHODS
@@ -29,14 +32,31 @@ from lib.times import at_work
 
 COLUMNS = ["id", "model", "scenario", "metric", "unit", "mean", "std", "n", "published", "published_std", "profile", "data", "state"]
 STATES = ("fresh", "verified", "earlier code", "stale")  # the worst of a row's records stands in the table
+READ: dict[tuple, pd.DataFrame] = {}  # results that this process has read, by all that they depend on
 STYLE = {"svg.hashsalt": "learned-equivariance", "svg.fonttype": "path", "font.size": 9, "axes.titlesize": 9, "figure.dpi": 120}
 
 
 def results_of(experiment: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> pd.DataFrame:
     """One row a run: label, scenario, seed, every metric, basis, curves, profile, data and state; times from the probes.
 
-    `changes` replace settings of params.yaml, as in `lib.plan.plan`; the profile is then named with them.
+    `changes` replace settings of params.yaml, as in `lib.plan.plan`; the profile is then named with them. They are read once, and again
+    where a record or params.yaml has changed.
     """
+    place = experiment, profile, Path(results)
+    known = *place, repr(changes), repr(parameters(experiment)), contents(Path(results) / "runs" / experiment)
+    if known not in READ:
+        READ[known] = read_results(*place, changes)
+    return READ[known].copy()
+
+
+def contents(folder: Path) -> tuple:
+    """What tells a folder's files from others of the same names: none that is written anew has the same number, size and time."""
+    files = sorted(folder.glob("*.json"))
+    return tuple((file.name, status.st_ino, status.st_size, status.st_mtime_ns) for file in files for status in [file.stat()])
+
+
+def read_results(experiment: str, profile: str, results: Path, changes: Mapping[str, Any]) -> pd.DataFrame:
+    """`results_of`, from the files."""
     profile = best_profile(experiment, results) if profile == "best" else profile
     labels, runs = zip(*labelled_plan(experiment, profile, results, **changes), strict=True)
     profile = " ".join([profile, *(f"{name}={value}" for name, value in changes.items())])
@@ -177,16 +197,28 @@ def paper_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     return wide.loc[order[0], columns].fillna("")
 
 
-def build(name: str, profile: str = "best", results: Path = RESULTS, drawings: Path = ROOT / "figures", **changes: Any) -> Any:
+def build(
+    name: str,
+    profile: str = "best",
+    results: Path = RESULTS,
+    drawings: Path = ROOT / "figures",
+    tables: Path | None = None,
+    **changes: Any,
+) -> Any:
     """Build one artefact and write its files; returns the tidy table, or the figure.
+
+    Parameters
+    ----------
+    drawings, tables : the folders of what is written; a table's is <results>/tables where none is given.
 
     Raises
     ------
     ConfigError : an unknown id.  MissingRecordError : a record is missing; the message names the run and the command.
+    DataError : a figure shows data that are not at hand, nor in the figure that is committed.
     """
     if name in TABLES:
         tidy = table(name, profile, results, **changes)
-        write_csv(tidy, Path(results) / "tables" / f"{name}.csv")
+        write_csv(tidy, Path(tables or Path(results) / "tables") / f"{name}.csv")
         return tidy
     if name not in FIGURES:
         raise ConfigError(f"unknown artefact {name!r}: choose one of {', '.join((*TABLES, *FIGURES))}")
@@ -198,17 +230,28 @@ def build(name: str, profile: str = "best", results: Path = RESULTS, drawings: P
         figure = draw(pd.read_csv(Path(drawings) / f"{name}.csv"))
         source = f"profile {frame['profile'].iloc[0]}, data {', '.join(frame['data'].unique())}, notebook {notebook_of(experiment)}"
         figure.text(1.0, -0.01, source, ha="right", va="top", fontsize=6, color="0.4")
-        figure.savefig(Path(drawings) / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight")
+        with whole(Path(drawings) / f"{name}.svg") as partial:
+            figure.savefig(partial, format="svg", metadata={"Date": None}, bbox_inches="tight")
     plt.close(figure)
     return figure
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """The frame as a CSV file, floats to six significant digits, whole or not at all."""
+    with whole(path) as partial:
+        frame.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path beside it, whose file takes its place where nothing was raised, and is removed otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    frame.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -219,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         built = build(options.id, options.profile)
-    except (ConfigError, MissingRecordError) as error:
+    except (ConfigError, DataError, MissingRecordError) as error:
         print(f"lib.report: {error}", file=sys.stderr)
         return 2
     if isinstance(built, pd.DataFrame):

@@ -1,4 +1,4 @@
-"""Runs are data: train what is missing, keep a record of each.
+"""Runs are data: train what is missing, keep a record of each, and time what has no probe.
 
 python -m lib.runs EXPERIMENT [--profile quick] [--plan] [--train missing|earlier|never|all] [--minutes 30] [--device cpu] [--backend loky]
 """
@@ -208,6 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         how = {"which": options.train, "minutes": options.minutes, "device": options.device, "backend": options.backend}
         left = train_missing(options.experiment, runs, **how)
+        if not left and options.train != "never":
+            from lib.probe import probe_missing  # which imports this module
+
+            probe_missing(options.experiment, runs, device=options.device)
     except ConfigError as error:
         print(f"lib.runs: {error}", file=sys.stderr)
         return 2

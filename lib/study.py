@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from lib.data import DataError
 from lib.plan import plan
 from lib.probe import probe_missing
-from lib.records import RESULTS
+from lib.records import RESULTS, ROOT
 from lib.report import build, paper_layout, results_of, search_summary
 from lib.runs import train_missing
 
@@ -21,7 +23,7 @@ class Study:
     Parameters
     ----------
     profile, train : as in `lib.plan.plan` and `lib.runs.train_missing`.
-    results, figures : the folders of records and tables, and of drawings.
+    results, figures : the folders of records and tables, and of drawings; relative ones start at notebooks/, wherever the kernel does.
     tweaks : settings in the place of those of params.yaml; None leaves one as it is.
 
     Attributes
@@ -32,7 +34,9 @@ class Study:
     """
 
     def __init__(self, experiment: str, profile: str, train: str, results: str | Path, figures: str | Path, **tweaks: Any):
-        self.experiment, self.profile, self.results, self.figures = experiment, profile, Path(results), Path(figures)
+        self.experiment, self.profile = experiment, profile
+        self.results, self.figures = ((ROOT / "notebooks" / folder).resolve() for folder in (results, figures))
+        self.built: dict[str, Any] = {}
         self.tweaks = {name: value for name, value in tweaks.items() if value is not None}
         runs = plan(experiment, profile, self.results, **self.tweaks)
         if train != "never":
@@ -41,8 +45,10 @@ class Study:
         self.frame = results_of(experiment, profile, self.results, **self.tweaks)
 
     def artefact(self, name: str) -> Any:
-        """A tidy table or a figure; its files are written."""
-        return build(name, self.profile, self.results, self.figures, **self.tweaks)
+        """A tidy table or a figure; its files are written, once."""
+        if name not in self.built:
+            self.built[name] = build(name, self.profile, self.results, self.figures, **self.tweaks)
+        return self.built[name]
 
     def numbers(self, name: str) -> pd.DataFrame:
         """The numbers behind a figure."""
@@ -86,3 +92,12 @@ class Study:
             complete = bool(tidy["mean"].notna().all())
             lines.append(f"{name} {list(tidy.metric.unique())} {sorted(tidy.model.unique())} all numbers: {complete}")
         return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def needs_data() -> Iterator[None]:
+    """What shows the data themselves; where they are not at hand, one line that says how to get them stands in its place."""
+    try:
+        yield
+    except DataError as error:
+        print("left out:", *str(error).split())

@@ -80,11 +80,16 @@ def test_every_atom_and_bond_is_drawn_in_both_views(made_up, tmp_path):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["carbon", "nitrogen", "oxygen"]
 
 
-def test_a_missing_trajectory_is_named(monkeypatch, tmp_path):
+def test_without_a_trajectory_the_committed_figure_shows_the_same_data_or_the_file_is_named(monkeypatch, tmp_path):
     monkeypatch.delenv("DATA_MIRROR", raising=False)
     monkeypatch.setattr("lib.tasks.md17.FOLDER", tmp_path)
+    committed = pd.read_csv(molecule_drawings.COMMITTED / "remul_fig11.csv")
+    of = committed[committed.molecule == "ethanol"].data.iloc[0]
+    structures(pd.DataFrame({"scenario": ["ethanol"], "data": [of]})).to_csv(tmp_path / "molecules.csv", index=False)
+    expected = committed[committed.molecule.isin(("benzene", "ethanol"))].reset_index(drop=True)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "molecules.csv"), expected)
     with pytest.raises(DataError, match=r"md17_ethanol.npz is missing"):
-        structures(pd.DataFrame({"scenario": ["ethanol"]}))
+        structures(pd.DataFrame({"scenario": ["ethanol"], "data": ["of another kind"]}))
 
 
 @mirrored

@@ -1,29 +1,36 @@
 """The pipeline's parts name each other rightly, and everybody gets the same versions."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import nbformat
 import papermill
 import pytest
 import yaml
 
+from lib import probe, runs
 from lib.artefacts import FIGURES, TABLES
 from lib.data import DATASETS
 from lib.plan import parameters
 from lib.records import ROOT
 from lib.report import notebook_of
 
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+STAGES, TEXTS = PIPELINE["stages"], {name: text for part in PIPELINE["vars"] for name, text in part.items()}
 PARAMETERS = yaml.safe_load((ROOT / "params.yaml").read_text())
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def commands(stage: dict) -> list[str]:
-    return [stage["cmd"]] if isinstance(stage["cmd"], str) else stage["cmd"]
+    """With the texts that several stages share in their places."""
+    found = [stage["cmd"]] if isinstance(stage["cmd"], str) else stage["cmd"]
+    return [re.sub(r"\$\{(\w+)\}", lambda name: TEXTS.get(name[1], name[0]), command) for command in found]
 
 
 def outputs(stage: dict) -> set[str]:
@@ -46,7 +53,101 @@ def test_every_artefact_is_an_output_of_its_stage(notebook):
     drawn = {name for name, spec in FIGURES.items() if notebook_of(spec.experiment) == notebook}
     expected |= {f"figures/{name}.{kind}" for name in drawn for kind in ("svg", "csv")}
     assert outputs(STAGES[notebook]) == expected
-    assert all(not flags.get("cache", True) for out in STAGES[notebook]["outs"] for flags in out.values()), "git keeps them"
+    kept = {"cache": False, "persist": True}
+    assert all(flags == kept for out in STAGES[notebook]["outs"] for flags in out.values()), "git keeps them, and no run deletes them"
+
+
+@pytest.mark.parametrize("notebook", sorted({notebook_of(experiment) for experiment in STAGES["train"]["foreach"]}))
+def test_a_stage_depends_on_all_that_it_shows_and_on_no_data(notebook):
+    experiments = {name for name in STAGES["train"]["foreach"] if notebook_of(name) == notebook}
+    published = {f"paper/published/{spec.published or name}.csv" for name, spec in TABLES.items() if spec.experiment in experiments}
+    expected = {"lib", f"notebooks/{notebook}.ipynb", *(name for name in published if (ROOT / name).is_file())}
+    expected |= {f"results/runs/{name}" for name in experiments}
+    assert set(STAGES[notebook]["deps"]) == expected
+    assert set(STAGES[notebook]["params"]) == experiments
+    assert "-p profile ${profile}" in commands(STAGES[notebook])[-1], "a command's text is what DVC compares too"
+
+
+def test_the_paper_depends_on_all_that_it_reads():
+    text = (ROOT / "paper" / "main.typ").read_text()
+    read = {f"results/tables/{name}.csv" for name in re.findall(r'"((?:semola|remul)_tab\w+)"', text)}
+    read |= {file.replace("../", "") for file in re.findall(r'image\("([^"]+)"', text)} | {"paper/main.typ", "paper/refs.bib"}
+    assert set(STAGES["paper"]["deps"]) == read
+
+
+def test_one_command_trains_and_times(monkeypatch):
+    done = []
+    monkeypatch.setattr(runs, "train_missing", lambda *_, which, **__: done.append(which) or (which == "never"))
+    monkeypatch.setattr(probe, "probe_missing", lambda *place, device: done.append((place[0], len(place[1]), device)))
+    assert runs.main(["timing", "--profile", "smoke"]) == 0
+    assert done == ["missing", ("timing", len(runs.plan("timing", "smoke")), "cpu")]
+    assert runs.main(["timing", "--profile", "smoke", "--train", "never"]) == 1 and done[2:] == ["never"], "nor is anything timed"
+    assert STAGES["train"]["do"]["cmd"] == "python -m lib.runs ${item} --profile ${profile}"
+
+
+# ---------------------------------------------------------------- DVC itself, in a copy without data, mirror, git and git's program
+
+
+COMPARED = ("rotated_mnist", "nbody", "timing", *(f"train@{name}" for name in ("rotated_mnist", "nbody", "nbody_samples", "timing")))
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The project as it was downloaded, and what runs DVC in it; the lock file is of today's files."""
+    root = tmp_path_factory.mktemp("archive") / "project"
+    for name in ("lib", "notebooks", "results", "figures", "paper"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.partial", ".ipynb_checkpoints"))
+    for name in ("dvc.yaml", "params.yaml", "data.dvc", ".dvcignore", ".dvc/config"):
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    given = {name: value for name, value in os.environ.items() if name != "DATA_MIRROR"}
+    given |= {"PYTHONPATH": str(root), "PATH": str(Path(sys.executable).parent)}
+
+    def dvc(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, env=given, capture_output=True, text=True, check=False)
+
+    committed = dvc("commit", "--force", *COMPARED)
+    assert not committed.returncode, committed.stderr
+    return root, dvc
+
+
+def test_dvc_renders_anew_what_a_setting_changed_and_nothing_else(copy):
+    root, dvc = copy
+    text = (root / "params.yaml").read_text()
+    changed = yaml.safe_load(text)
+    changed["rotated_mnist"]["rows"][0]["label"] += " by another name"
+    changed["nbody_samples"]["settings"] = {**changed["nbody_samples"]["settings"], "seeds": [0, 1]}
+    (root / "params.yaml").write_text(yaml.safe_dump(changed, sort_keys=False))
+    try:
+        stages = json.loads(dvc("status", "--json", *COMPARED).stdout)
+    finally:
+        (root / "params.yaml").write_text(text)
+    assert set(stages) == {"rotated_mnist", "train@rotated_mnist", "nbody", "train@nbody_samples"}
+
+
+def test_a_comment_in_lib_retrains_nothing(copy):
+    root, dvc = copy
+    records = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in (root / "results").rglob("*.json")}
+    with open(root / "lib" / "groups.py", "a") as file:
+        file.write("# what a comment says is no code\n")
+    done = dvc("repro", "--single-item", "train@timing")
+    assert not done.returncode, done.stderr
+    assert "Running stage 'train@timing'" in done.stdout and "to train: about 0.0 core-minutes" in done.stdout
+    assert {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in (root / "results").rglob("*.json")} == records
+
+
+def test_a_stage_that_fails_leaves_every_committed_file_in_place(copy):
+    root, dvc = copy
+    files = {file: file.read_bytes() for folder in ("results", "figures", "paper") for file in (root / folder).rglob("*") if file.is_file()}
+    notebook = root / "notebooks" / "timing.ipynb"
+    broken = nbformat.read(notebook, as_version=4)
+    broken.cells[1:] = [broken.cells[1], nbformat.v4.new_code_cell("raise RuntimeError('in the middle')")]
+    nbformat.write(broken, notebook)
+    done = dvc("repro", "--force", "--single-item", "timing")
+    assert done.returncode and "in the middle" in done.stdout + done.stderr
+    assert {
+        file: file.read_bytes() for folder in ("results", "figures", "paper") for file in (root / folder).rglob("*") if file.is_file()
+    } == files
 
 
 def test_every_experiment_is_in_the_pipeline():

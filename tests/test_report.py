@@ -7,7 +7,7 @@ import pytest
 
 from lib import report
 from lib.artefacts import PERCEPTRONS, TABLES, TRANSFORMERS
-from lib.records import RESULTS, ROOT
+from lib.records import RESULTS, ROOT, write_record
 from lib.tasks import scenarios
 
 MEASURED = {"remul_tab1": "mocap", "remul_tab1_mlp": "mocap", "remul_tab2": "md17"}
@@ -114,3 +114,35 @@ def test_training_time_is_that_of_both_terms(monkeypatch):
         "REMUL": 2.0,
     }
     assert set(tidy.n) == {1}, "one measurement, not one a seed"
+
+
+def test_results_are_read_once_and_again_where_a_record_or_a_setting_changed(monkeypatch, tmp_path):
+    reads = []
+    monkeypatch.setattr(report, "READ", {})
+    monkeypatch.setattr(report, "read_results", lambda *place: reads.append(place) or pd.DataFrame({"n": [len(reads)]}))
+    monkeypatch.setattr(report, "parameters", lambda _: settings)
+    path, settings = tmp_path / "runs" / "timing" / "a.json", {"rows": []}
+    ask = lambda **changes: report.results_of("timing", "quick", tmp_path, **changes).n[0]  # noqa: E731
+    write_record(path, {"a": 1})
+    first = report.results_of("timing", "quick", tmp_path)
+    first["n"] = 9
+    assert (ask(), ask(lr=0.1), ask(lr=[0.1]), ask(lr=0.1)) == (1, 2, 3, 2), "what the caller changes is a copy"
+    write_record(path, {"a": 2})
+    assert (ask(), ask()) == (4, 4), "of the same name, length and perhaps time"
+    settings["rows"].append({"label": "CNN"})
+    assert (ask(), ask()) == (5, 5)
+    path.unlink()
+    assert ask() == 6
+    assert reads[1] == ("timing", "quick", tmp_path, {"lr": 0.1})
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    (tmp_path / "figure.svg").write_text("committed")
+    with pytest.raises(RuntimeError), report.whole(tmp_path / "figure.svg") as partial:
+        partial.write_text("half")
+        raise RuntimeError("in the middle")
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"figure.svg": "committed"}
+    with report.whole(tmp_path / "new" / "figure.svg") as partial:
+        partial.write_text("all")
+        assert not (tmp_path / "new" / "figure.svg").exists()
+    assert [file.read_text() for file in (tmp_path / "new").iterdir()] == ["all"]

@@ -17,6 +17,7 @@ from lib.runs import records
 
 RECORDED = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["foreach"]
 LABELS = {"rotated_mnist": ("official",), "mocap": ("official", "rebuilt"), "md17": ("official", "surrogate")}  # of the data
+DRAWN_TWICE = ("semola_fig2", "remul_fig1", "remul_fig4")  # a heat map, a surface in space, points and lines
 PROFILES = [(e, profile) for e in RECORDED for profile in parameters(e)["profiles"] if profile not in ("smoke", "paper")]
 
 
@@ -32,9 +33,8 @@ def test_records_are_complete_and_not_stale(experiment, profile):
 
 @pytest.mark.parametrize("name", [name for name, spec in TABLES.items() if spec.experiment in RECORDED])
 def test_tables_follow_from_the_records(name, tmp_path):
-    shutil.copytree(RESULTS / "runs", tmp_path / "runs")
-    build(name, results=tmp_path)
-    new, committed = (pd.read_csv(folder / "tables" / f"{name}.csv") for folder in (tmp_path, RESULTS))
+    build(name, tables=tmp_path)
+    new, committed = (pd.read_csv(folder / f"{name}.csv") for folder in (tmp_path, RESULTS / "tables"))
     pd.testing.assert_frame_equal(new, committed, rtol=1e-6)
     assert list(committed.columns) == [
         "id",
@@ -63,12 +63,13 @@ def test_figures_follow_from_the_records(name, tmp_path):
     new, committed = (pd.read_csv(folder / f"{name}.csv") for folder in (tmp_path, ROOT / "figures"))
     pd.testing.assert_frame_equal(new, committed, rtol=1e-6)
     text = (tmp_path / f"{name}.svg").read_text()
-    assert build(name, drawings=tmp_path) and (tmp_path / f"{name}.svg").read_text() == text, "two drawings differ"
     assert "<dc:date>" not in text
+    if name in DRAWN_TWICE:
+        assert build(name, drawings=tmp_path) and (tmp_path / f"{name}.svg").read_text() == text, "two drawings differ"
 
 
 def test_a_missing_record_stops_rendering_with_the_run_and_the_command(tmp_path):
-    shutil.copytree(RESULTS / "runs", tmp_path / "runs")
+    shutil.copytree(RESULTS / "runs" / "rotated_mnist", tmp_path / "runs" / "rotated_mnist")
     run = plan("rotated_mnist", "quick")[-1]
     path = record_path("rotated_mnist", run, tmp_path)
     path.unlink()

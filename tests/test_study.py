@@ -1,0 +1,42 @@
+"""A notebook's study: its folders wherever the kernel starts, artefacts built once, what needs data."""
+
+import pytest
+
+from lib import study
+from lib.data import DataError
+from lib.records import RESULTS, ROOT
+from lib.study import Study, needs_data
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Opens a study without reading any record."""
+    monkeypatch.setattr(study, "results_of", lambda *place, **_: place)
+    return lambda results, figures: Study("timing", "smoke", "never", results, figures)
+
+
+@pytest.mark.parametrize("kernel", ["notebooks", ".", "/"])
+def test_relative_folders_start_at_the_notebooks_wherever_the_kernel_does(kernel, opened, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT / kernel)
+    committed, smoke = opened("../results", "../figures"), opened("../build/smoke/results", "../build/smoke/figures")
+    assert (committed.results, committed.figures) == (RESULTS, ROOT / "figures")
+    assert (smoke.results, smoke.figures) == (ROOT / "build" / "smoke" / "results", ROOT / "build" / "smoke" / "figures")
+    assert committed.frame == ("timing", "smoke", RESULTS)
+    assert opened(tmp_path, str(tmp_path)).results == tmp_path
+
+
+def test_an_artefact_is_built_once(opened, monkeypatch, tmp_path):
+    built = []
+    monkeypatch.setattr(study, "build", lambda *place, **_: built.append(place) or place[0])
+    timing = opened(tmp_path, tmp_path)
+    assert [timing.artefact(name) for name in ("a", "b", "a")] == ["a", "b", "a"]
+    assert built == [(name, "smoke", tmp_path, tmp_path) for name in "ab"]
+
+
+def test_what_needs_data_is_left_out_with_one_line(capsys):
+    with needs_data():
+        print("before")
+        raise DataError("MNIST is missing:\n  run this")
+    assert capsys.readouterr().out == "before\nleft out: MNIST is missing: run this\n"
+    with pytest.raises(ValueError, match="another"), needs_data():
+        raise ValueError("another")
