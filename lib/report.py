@@ -31,7 +31,7 @@ from lib.runs import records
 from lib.times import at_work
 
 COLUMNS = ["id", "model", "scenario", "metric", "unit", "mean", "std", "n", "published", "published_std", "profile", "data", "state"]
-STATES = ("fresh", "verified", "earlier code", "stale")  # the worst of a row's records stands in the table
+STATES = ("fresh", "verified", "code only", "earlier", "earlier code", "stale")  # the worst of a row's records stands in the table
 READ: dict[tuple, pd.DataFrame] = {}  # results that this process has read, by all that they depend on
 STYLE = {"svg.hashsalt": "learned-equivariance", "svg.fonttype": "path", "font.size": 9, "axes.titlesize": 9, "figure.dpi": 120}
 
