@@ -5,8 +5,11 @@ A basis is a tensor of generators, shape (C, n, n). Angles are in radians.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,6 +18,38 @@ from torch import Tensor
 RADIUS = 2.0
 # Squarings done where no bound is known: norms up to RADIUS * 2**10 = 2048 are exact, beyond it the result is NaN.
 MAX_SQUARINGS = 10
+# A bound may be passed by so many units of the last place: of coefficients and a basis rounded to their dtype it is no broken promise.
+ROUNDINGS = 8
+
+
+# --------------------------------------------------------------------------------------------------------- precision
+
+
+def autocast_off(function: Callable) -> Callable:
+    """The function with `torch.autocast` off on its arguments' device: its products keep their dtype.
+
+    Ours: in bfloat16 g^-1 g is off the identity by 2e-2, and data moved by g are no longer the group's.
+    """
+
+    @functools.wraps(function)
+    def precise(*args, **kwargs):
+        devices = (a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor | torch.Generator))
+        with torch.autocast(next(devices, "cpu"), enabled=False):
+            return function(*args, **kwargs)
+
+    return precise
+
+
+def working(dtype: torch.dtype) -> torch.dtype:
+    """The precision to compute in: float32 for half precision, whose results are rounded once, at the end."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def through_float32(exponential: Callable, *halves: Tensor, bound: float | None) -> Tensor:
+    """An exponential of arguments in half precision."""
+    dtype = halves[0].dtype
+    bound = None if bound is None else bound * (1 + ROUNDINGS * torch.finfo(dtype).eps)
+    return exponential(*(half.float() for half in halves), bound).to(dtype)
 
 
 # ---------------------------------------------------------------------------------------------- bases of generators
@@ -73,30 +108,41 @@ def affine_family(*, dtype: torch.dtype = torch.float32) -> Float[Tensor, "6 3 3
     return torch.cat([0.1 * translations(2, dtype=dtype), affine(torch.stack(linear))])
 
 
+@autocast_off
 def bracket(a: Float[Tensor, "*batch n n"], b: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
     """The Lie bracket [a, b] = ab - ba."""
     return a @ b - b @ a
 
 
+@autocast_off
 def normalised(generators: Float[Tensor, "C n n"], norm: int | float | None = None) -> Float[Tensor, "C n n"]:
-    """Each generator at the Frobenius norm `norm`, sqrt n by default; a zero matrix stays zero."""
+    """Each generator at the Frobenius norm `norm`, sqrt n by default, however large or small it is.
+
+    A zero matrix stays zero, and there the gradient is the identity's: finite, so that it can learn. Ours.
+    """
     norm = math.sqrt(generators.shape[-1]) if norm is None else norm
-    size = torch.linalg.matrix_norm(generators, keepdim=True)
-    return generators * (norm / size.clamp(min=torch.finfo(generators.dtype).tiny ** 0.5))
+    largest = generators.detach().abs().amax((-2, -1), keepdim=True)
+    unit = generators / torch.where(largest > 0, largest, 1.0)  # its squares neither vanish nor overflow
+    size = torch.linalg.matrix_norm(torch.where(largest > 0, unit, 1.0), keepdim=True)
+    return unit * torch.where(largest > 0, norm / size, 1.0)
 
 
 # -------------------------------------------------------------------------------------------------- exponential map
 
 
 def taylor_degree(radius: float, dtype: torch.dtype) -> int:
-    """The least D with radius^(D+1) / (D+1)! below half a unit of the last place: the series is then exact to rounding."""
-    degree, remainder = 0, radius
+    """The least D with radius^D / D! below half a unit of the last place.
+
+    What the series leaves out is then rounding in the value, and in the derivatives too, whose terms are those of one degree less.
+    """
+    degree, remainder = 1, radius
     while remainder > 0.5 * torch.finfo(dtype).eps:
         degree += 1
-        remainder *= radius / (degree + 1)
+        remainder *= radius / degree
     return degree
 
 
+@autocast_off
 def matrix_exp(matrices: Float[Tensor, "*batch n n"], bound: float | None = None) -> Float[Tensor, "*batch n n"]:
     """exp(A) by Taylor scaling and squaring: exp(A) = exp(A / 2^s)^(2^s), s from each matrix's own Frobenius norm.
 
@@ -106,9 +152,11 @@ def matrix_exp(matrices: Float[Tensor, "*batch n n"], bound: float | None = None
 
     Source: Ours: `torch.linalg.matrix_exp` synchronises with the host and costs several times more for small matrices.
     """
+    if matrices.dtype != working(matrices.dtype):
+        return through_float32(matrix_exp, matrices, bound=bound)
     squarings = MAX_SQUARINGS if bound is None else max(0, math.ceil(math.log2(max(bound, RADIUS) / RADIUS)))
     norm = torch.linalg.matrix_norm(matrices.detach(), keepdim=True)
-    needed = torch.log2(norm / RADIUS).ceil().clamp(min=0.0)
+    needed = torch.log2(norm / (RADIUS * (1 + ROUNDINGS * torch.finfo(norm.dtype).eps))).ceil().clamp(min=0.0)
     scaled = matrices * torch.exp2(-needed.clamp(max=float(squarings)))
 
     degree = taylor_degree(RADIUS, matrices.dtype)
@@ -129,6 +177,7 @@ def matrix_exp(matrices: Float[Tensor, "*batch n n"], bound: float | None = None
     return torch.where(needed <= squarings, result, torch.nan)
 
 
+@autocast_off
 def exp_map(
     coefficients: Float[Tensor, "*batch c"], generators: Float[Tensor, "C n m"], bound: float | None = None
 ) -> Float[Tensor, "*batch n n"]:
@@ -152,6 +201,8 @@ def exp_map(
         raise ValueError(f"generators must have shape (C, n, n), got {tuple(generators.shape)}: stack C square matrices")
     if coefficients.shape[-1] != len(generators):
         raise ValueError(f"{len(generators)} generators need as many coefficients in the last axis, got {coefficients.shape[-1]}")
+    if coefficients.dtype != working(coefficients.dtype):
+        return through_float32(exp_map, coefficients, generators, bound=bound)
     if len(generators) > 1 or bound is None:
         return matrix_exp(torch.einsum("...c,cij->...ij", coefficients, generators), bound)
 
@@ -173,7 +224,7 @@ def exp_map(
 
     cell = ((t.detach() + bound) / (2 * half_width)).floor().clamp(0, cells - 1)
     inside = cell[..., None] == torch.arange(cells, dtype=t.dtype, device=t.device)
-    r = t - (cell * (2 * half_width) + half_width - bound)
+    r = t - (2 * cell + 1 - cells) * half_width  # rounded as the centres are
     terms = [torch.ones_like(r)]
     for k in range(1, degree + 1):
         terms.append(terms[-1] * r / k)
@@ -181,7 +232,7 @@ def exp_map(
     if cells > 1:
         weights = (inside[..., :, None] * weights[..., None, :]).flatten(-2)
     result = (weights.reshape(-1, weights.shape[-1]) @ table.reshape(-1, n * n)).reshape(*t.shape, n, n)
-    kept = t.detach().abs() <= bound * (1 + 1e-5)  # rounding of a normalised basis is no broken promise
+    kept = t.detach().abs() <= bound * (1 + ROUNDINGS * torch.finfo(t.dtype).eps)
     return torch.where(kept[..., None, None], result, torch.nan)
 
 
@@ -198,9 +249,12 @@ def gaussian_start(start: str, cardinality: int, n: int, generator: torch.Genera
 
 
 def random_stream(seed: int, purpose: str, device: str | torch.device = "cpu") -> torch.Generator:
-    """A generator of its own for each seed and purpose: methods of one seed share the network's start and the order of the batches."""
-    mixed = int.from_bytes(purpose.encode()[:6], "big") * 1_000_003 + seed
-    return torch.Generator(device).manual_seed(mixed % 2**63)
+    """A generator of its own for each seed and purpose: methods of one seed share the network's start and the order of the batches.
+
+    Its seed is numpy's SeedSequence of both, the same on every machine; a generator on a CPU reads the lower 32 bits of it.
+    """
+    sequence = np.random.SeedSequence(seed % 2**64, spawn_key=tuple(purpose.encode()))
+    return torch.Generator(device).manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
 
 def uniform(size: tuple[int, ...], low: float, high: float, generator: torch.Generator, dtype=torch.float32) -> Tensor:
@@ -214,22 +268,24 @@ def rotations(angles: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2 2"]:
     return torch.stack([torch.stack([c, -s], -1), torch.stack([s, c], -1)], -2)
 
 
+@autocast_off
 def haar(n: int, size: tuple[int, ...], generator: torch.Generator, dtype=torch.float32) -> Float[Tensor, "*size n n"]:
     """Rotations drawn from the uniform (Haar) measure of SO(n).
 
     Q of a Gaussian matrix's QR decomposition, columns signed by the diagonal of R (Haar on O(n)), one column flipped where det Q < 0.
     """
-    gaussian = torch.randn(*size, n, n, generator=generator, device=generator.device, dtype=dtype)
+    gaussian = torch.randn(*size, n, n, generator=generator, device=generator.device, dtype=working(dtype))
     q, r = torch.linalg.qr(gaussian)
     q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)
-    flip = torch.ones(*size, n, dtype=dtype, device=q.device)
+    flip = torch.ones(*size, n, dtype=q.dtype, device=q.device)
     flip[..., 0] = torch.linalg.det(q).sign()
-    return q * flip.unsqueeze(-2)
+    return (q * flip.unsqueeze(-2)).to(dtype)
 
 
 AXES = ("uniform", "euler")
 
 
+@autocast_off
 def rotations_between(
     low: float, high: float, size: tuple[int, ...], generator: torch.Generator, dtype=torch.float32, axes: str = "uniform"
 ) -> Float[Tensor, "*size 3 3"]:
@@ -241,15 +297,15 @@ def rotations_between(
     """
     if axes not in AXES:
         raise ValueError(f"axes must be one of {', '.join(AXES)}, got {axes!r}")
-    size = (*size, 3) if axes == "euler" else size
-    angles = uniform(size, low, high, generator, dtype)
-    angles = angles * torch.where(uniform(size, 0.0, 1.0, generator, dtype) < 0.5, -1.0, 1.0)
+    size, precise = (*size, 3) if axes == "euler" else size, working(dtype)
+    angles = uniform(size, low, high, generator, precise)
+    angles = angles * torch.where(uniform(size, 0.0, 1.0, generator, precise) < 0.5, -1.0, 1.0)
     if axes == "euler":
         about = torch.diag_embed(angles)  # one turn about each axis
     else:
-        directions = torch.randn(*size, 3, generator=generator, device=generator.device, dtype=dtype)
+        directions = torch.randn(*size, 3, generator=generator, device=generator.device, dtype=precise)
         about = torch.nn.functional.normalize(directions, dim=-1) * angles[..., None]
     # so(3) lists the planes xy, xz, yz: turning about an axis (a, b, c) is c, -b, a in those planes.
     planes = torch.stack([about[..., 2], -about[..., 1], about[..., 0]], -1)
-    g = matrix_exp(torch.einsum("...c,cij->...ij", planes, so(3, dtype=dtype).to(angles.device)), 1.5 * high)
-    return g[..., 2, :, :] @ g[..., 1, :, :] @ g[..., 0, :, :] if axes == "euler" else g
+    g = matrix_exp(torch.einsum("...c,cij->...ij", planes, so(3, dtype=precise).to(angles.device)), 1.5 * high)
+    return (g[..., 2, :, :] @ g[..., 1, :, :] @ g[..., 0, :, :] if axes == "euler" else g).to(dtype)

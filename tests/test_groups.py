@@ -1,11 +1,29 @@
 """Closed forms of the exponential map, its gradients against torch's, samplers and bases."""
 
+import itertools
 import math
 
+import mpmath
 import pytest
 import torch
 
-from lib.groups import MAX_SQUARINGS, RADIUS, bracket, exp_map, haar, matrix_exp, rotations, rotations_between, se, so, taylor_degree
+from lib import tasks
+from lib.groups import (
+    MAX_SQUARINGS,
+    RADIUS,
+    bracket,
+    exp_map,
+    haar,
+    matrix_exp,
+    normalised,
+    random_stream,
+    rotations,
+    rotations_between,
+    se,
+    so,
+    taylor_degree,
+)
+from lib.tasks import partial_permutation
 
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-13}
 
@@ -101,11 +119,118 @@ def test_exp_map_runs_under_vmap(generator):
         torch.testing.assert_close(one, exp_map(w_i, basis, bound))
 
 
-def test_taylor_degree_leaves_less_than_rounding():
-    for kind in (torch.float32, torch.float64):
-        degree = taylor_degree(RADIUS, kind)
-        assert RADIUS ** (degree + 1) / math.factorial(degree + 1) <= torch.finfo(kind).eps / 2
-        assert RADIUS**degree / math.factorial(degree) > torch.finfo(kind).eps / 2
+@pytest.mark.parametrize("radius", [1e-9, 3e-4, 0.5, RADIUS])
+def test_taylor_degree_leaves_less_than_rounding_in_the_derivative_too(radius, dtype):
+    """The derivative of a series of degree D ends with r^(D-1) / (D-1)!: r^D / D! is its first term left out."""
+    degree = taylor_degree(radius, dtype)
+    assert radius**degree / math.factorial(degree) <= torch.finfo(dtype).eps / 2
+    assert degree == 1 or radius ** (degree - 1) / math.factorial(degree - 1) > torch.finfo(dtype).eps / 2
+
+
+def reference(matrix, direction):
+    """exp(A), and the gradient of <D, exp(A)> with respect to A: the upper right block of exp [[A', D], [0, A']], at 40 digits."""
+    n = len(matrix)
+    with mpmath.workdps(40):
+        block = mpmath.zeros(2 * n)
+        for i, j in itertools.product(range(n), range(n)):
+            block[i, j] = block[n + i, n + j] = mpmath.mpf(matrix[j, i].item())
+            block[i, n + j] = mpmath.mpf(direction[i, j].item())
+        whole = torch.tensor([[float(entry) for entry in row] for row in mpmath.expm(block).tolist()], dtype=torch.float64)
+    return whole[:n, :n].T, whole[:n, n:]
+
+
+@pytest.mark.parametrize("bound", [1e-6, 1e-5, 3e-4, 1e-2, 0.5, 2.0, 5.0, 50.0])
+@pytest.mark.parametrize("kind", ["rotation", "general"])
+@pytest.mark.parametrize("cardinality", [1, 2])
+def test_value_and_derivatives_are_exact_to_a_few_roundings(cardinality, kind, bound, dtype, generator):
+    """Rounding of the argument alone moves exp(A) by ||A|| eps."""
+    basis = torch.randn(cardinality, 3, 3, generator=generator, dtype=dtype)
+    basis = normalised(basis - basis.mT if kind == "rotation" else basis)
+    w = torch.tensor([[1.0], [-0.7], [0.31]], dtype=dtype).repeat(1, cardinality) * bound / cardinality / math.sqrt(3)
+    direction = torch.randn(3, 3, 3, generator=generator, dtype=dtype)
+    variables = w.clone().requires_grad_(), basis.clone().requires_grad_()
+    exact = torch.einsum("bc,cij->bij", w.double(), basis.double())
+    values, slopes = (torch.stack(parts) for parts in zip(*map(reference, exact, direction), strict=True))
+    expected = values, torch.einsum("bij,cij->bc", slopes, basis.double()), torch.einsum("bc,bij->cij", w.double(), slopes)
+    for promised in (bound, None):
+        g = exp_map(*variables, promised)
+        found = g, *torch.autograd.grad((g * direction).sum(), variables)
+        for name, ours, theirs in zip(("value", "by w", "by L"), found, expected, strict=True):
+            error = (ours.double() - theirs).abs().max() / theirs.abs().max() / torch.finfo(dtype).eps
+            assert error <= 5 + bound, f"{name}, bound {promised}: {error:.1f} eps"
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 24])
+@pytest.mark.parametrize("cells", [1.0, 7.0])
+def test_a_bound_that_is_exactly_the_norm_is_kept(n, cells, dtype, generator):
+    """Rounding may carry coefficient times generator past its norm by a few units of the last place."""
+    basis = normalised(torch.randn(100, n, n, generator=generator, dtype=dtype), 1)
+    w = torch.tensor([[cells * RADIUS], [-cells * RADIUS]], dtype=dtype)
+    for promised in (0.1, 1.0):
+        g = torch.func.vmap(lambda basis, c=promised: exp_map(c * w, basis, c * cells * RADIUS))(basis[:, None])
+        assert not g.isnan().any()
+    assert not matrix_exp(cells * RADIUS * basis, cells * RADIUS).isnan().any()
+
+
+def test_a_normalised_basis_is_normalised_at_every_size(dtype, generator):
+    tiny, huge = torch.finfo(dtype).tiny, torch.finfo(dtype).max / 8
+    matrix = torch.randn(3, 3, generator=generator, dtype=dtype)
+    unit = normalised(torch.stack([matrix, tiny * matrix, huge * matrix / matrix.abs().max()]), 1)
+    torch.testing.assert_close(torch.linalg.matrix_norm(unit), torch.ones(3, dtype=dtype))
+    torch.testing.assert_close(unit, unit[:1].expand(3, 3, 3), atol=1e-6, rtol=0)
+
+
+def test_normalising_a_zero_matrix_has_the_gradient_of_the_identity(dtype, generator):
+    direction = torch.randn(2, 3, 3, generator=generator, dtype=dtype)
+    zero = torch.zeros(2, 3, 3, dtype=dtype, requires_grad=True)
+    assert torch.equal(normalised(zero), zero)
+    assert torch.equal(torch.autograd.grad((normalised(zero) * direction).sum(), zero)[0], direction)
+    assert torch.equal(
+        torch.func.vmap(torch.func.grad(lambda m: (normalised(m[None]) * direction[:1]).sum()))(zero.detach())[1], direction[0]
+    )
+
+
+@pytest.mark.parametrize(("name", "scenario"), [(name, scenario) for name in tasks.TASKS for scenario in tasks.scenarios(name)])
+def test_samplers_of_all_tasks_draw_rotations(name, scenario, dtype, generator):
+    for group, sample in tasks.load_tiny(name, scenario=scenario).groups.items():
+        g = sample(20_000, generator, dtype)
+        assert g.dtype == dtype and not g.isnan().any(), group
+        assert (g @ g.mT - torch.eye(g.shape[-1], dtype=dtype)).abs().max() <= 30 * torch.finfo(dtype).eps, group
+        assert (torch.linalg.det(g) - 1).abs().max() <= 50 * torch.finfo(dtype).eps, group
+
+
+def test_the_widest_turn_of_the_partial_permutation_keeps_its_bound(dtype):
+    """The generator's norm is sqrt 2 to the precision that is asked for, not to float32's."""
+    angles = torch.tensor([[math.pi], [-math.pi]], dtype=dtype)
+    g = exp_map(angles, partial_permutation.generator(dtype), bound=math.pi * math.sqrt(2))
+    torch.testing.assert_close(g[0], g[1], atol=20 * torch.finfo(dtype).eps, rtol=0)
+    assert torch.linalg.matrix_norm(partial_permutation.generator(dtype)).item() == pytest.approx(
+        math.sqrt(2), rel=2 * torch.finfo(dtype).eps
+    )
+
+
+def test_a_stream_is_the_same_everywhere_and_its_own():
+    """The first is numpy's SeedSequence(3, spawn_key=b"augment") on any machine; a CPU's generator reads 32 bits of it."""
+    assert random_stream(3, "augment").initial_seed() == 107784174479284377
+    purposes = [
+        "augment",
+        "augmentation",
+        "batches",
+        "network",
+        "networks",
+        "basis",
+        "errors",
+        "inference",
+        "train",
+        "trials",
+        "a",
+        "a\0",
+        "",
+    ]
+    seeds = [*range(200), *(10**6 * i for i in range(1, 30)), -1, 2**32, 2**40]
+    streams = {random_stream(seed, purpose).initial_seed() % 2**32 for seed in seeds for purpose in purposes}
+    assert len(streams) == len(seeds) * len(purposes)
+    assert not torch.equal(*(torch.rand(3, generator=random_stream(0, purpose)) for purpose in ("augment", "augmentation")))
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])

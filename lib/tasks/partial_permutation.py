@@ -24,10 +24,10 @@ def law(x: Float[Tensor, "B 5"]) -> Float[Tensor, " B"]:
     return x[:, :3].sum(1) + x[:, 3].square() - x[:, 4].square()
 
 
-def generator() -> Float[Tensor, "1 5 5"]:
+def generator(dtype: torch.dtype = torch.float32) -> Float[Tensor, "1 5 5"]:
     """The rotation of the first three axes about (1, 1, 1), whose turn by 2 pi / 3 is the cyclic permutation; one radian a unit."""
-    rotation = torch.zeros(1, 5, 5)
-    rotation[0, :3, :3] = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    rotation = torch.zeros(1, 5, 5, dtype=dtype)
+    rotation[0, :3, :3] = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], dtype=dtype) / math.sqrt(3)
     return rotation
 
 
@@ -46,4 +46,4 @@ def load_tiny(scenario: str = "in") -> Task:
 def turns(count: int, draws: torch.Generator, dtype: torch.dtype) -> Float[Tensor, "count 5 5"]:
     """Rotations about (1, 1, 1) by uniform angles; the cyclic permutations are three of them."""
     angles = uniform((count, 1), -math.pi, math.pi, draws, dtype)
-    return exp_map(angles, generator().to(draws.device, dtype), bound=math.pi * math.sqrt(2))
+    return exp_map(angles, generator(dtype).to(draws.device), bound=math.pi * math.sqrt(2))
