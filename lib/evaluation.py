@@ -77,10 +77,15 @@ def evaluate(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> tuple[di
 
 def basis_scores(basis: Tensor, task: Task) -> dict[str, float]:
     """Scores of a basis against the task's ground truth and, where the task knows it, its law."""
+    found_in_true, true_in_found = metrics.inclusions(basis, task.generators, task.points, task.blocks)
     scores = {
         "cosine": metrics.basis_cosine(basis, task.generators),
         "mae": metrics.basis_mae(basis, task.generators),
-        "action_score": metrics.action_score(basis, task.generators, task.points, task.blocks),
+        "dimension_found": float(metrics.dimension(basis)),
+        "dimension_true": float(metrics.dimension(task.generators)),
+        "found_in_true": found_in_true,
+        "true_in_found": true_in_found,
+        "action_score": min(found_in_true, true_in_found),
         "closure": metrics.bracket_closure(basis),
     }
     if task.law is not None:
@@ -92,5 +97,6 @@ def basis_scores(basis: Tensor, task: Task) -> dict[str, float]:
             )
         if task.rho_y is trivially:
             x = task.test[0][: 10 * task.size**2].double()
-            scores["share_inside"] = metrics.share_inside(basis, metrics.symmetry_algebra(task.law, x, task.size, rho_x=task.rho_x))
+            algebra = metrics.symmetry_algebra(task.law, x, task.size, rho_x=task.rho_x)
+            scores |= {"dimension_law": float(len(algebra)), "share_inside": metrics.share_inside(basis, algebra)}
     return scores

@@ -6,7 +6,9 @@ from functools import partial
 import pytest
 import torch
 
+from lib import tasks
 from lib.actions import on_vectors, trivially
+from lib.evaluation import basis_scores
 from lib.groups import haar, se, so
 from lib.metrics import (
     accuracy,
@@ -14,7 +16,9 @@ from lib.metrics import (
     basis_cosine,
     basis_mae,
     bracket_closure,
+    dimension,
     equivariance_errors,
+    inclusions,
     smallest_cosine,
     there_and_back,
 )
@@ -96,6 +100,69 @@ def test_action_score_compares_spans():
     mixed = torch.stack([basis[0] + basis[1], basis[0] - 2 * basis[1]])
     assert action_score(mixed, basis[:2], points) == pytest.approx(1.0)
     assert action_score(basis[1:], basis[:2], points) < 0.9
+
+
+CLOUD = torch.randn(400, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+TURN = so(3, dtype=torch.float64)[:1]
+
+
+@pytest.mark.parametrize("found", [1, 2])
+def test_a_missing_generator_counts_as_zero(found):
+    """One or two of so(3)'s three: what is found is right, and not all is found."""
+    basis, truth = 5 * so(3, dtype=torch.float64)[:found], so(3, dtype=torch.float64)
+    assert basis_cosine(basis, truth) == pytest.approx(found / 3)
+    assert basis_mae(basis, truth) == pytest.approx((3 - found) / 3 * 2 / 9)  # two entries of nine are one
+    assert inclusions(basis, truth, CLOUD) == (pytest.approx(1.0), 0.0)
+    assert action_score(basis, truth, CLOUD) == 0.0
+    assert (dimension(basis), dimension(truth)) == (found, 3)
+
+
+def test_a_surplus_generator_counts_as_zero():
+    """Nine random generators span all matrices, the rotation too, and are not the rotation."""
+    noise = torch.randn(9, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert basis_cosine(noise, TURN) <= 1 / 9
+    assert basis_mae(noise, TURN) > 0.2
+    assert inclusions(noise, TURN, CLOUD) == (0.0, pytest.approx(1.0, abs=0.01))
+    assert action_score(noise, TURN, CLOUD) == 0.0
+    assert dimension(noise) >= 8
+    both = torch.cat([-TURN, 3 * so(3, dtype=torch.float64)[1:2]])
+    assert basis_cosine(both, TURN) == pytest.approx(1 / 2)
+    assert basis_mae(both, TURN) == pytest.approx(1 / 2 * 2 / 9)  # the surplus one at the truth's norm, against zero
+    assert inclusions(both, TURN, CLOUD) == (0.0, pytest.approx(1.0))
+
+
+def test_copies_of_one_generator_are_one_generator():
+    tilted = TURN + math.tan(math.radians(5)) * so(3, dtype=torch.float64)[1:2]
+    copies = torch.cat([TURN, -2 * tilted])
+    assert dimension(copies) == 1 and dimension(torch.cat([TURN, so(3).double()[1:2] + TURN])) == 2
+    assert min(inclusions(copies, TURN, CLOUD)) == pytest.approx(math.cos(math.radians(2.5)), abs=2e-4)
+    assert basis_cosine(copies, TURN) == pytest.approx(1 / 2)
+    assert action_score(copies, so(3, dtype=torch.float64)[:2], CLOUD) == 0.0
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, 0.0])
+@pytest.mark.parametrize("cardinality", [1, 3])
+def test_a_generator_that_is_none_has_the_worst_scores_and_no_nan(wrong, cardinality):
+    task = tasks.load_tiny("planted_symmetry", scenario="so3")
+    basis = so(3)[:cardinality].clone()
+    basis[0] = wrong
+    scores = basis_scores(basis, task)
+    assert all(map(math.isfinite, scores.values()))
+    assert scores["dimension_found"] == cardinality - 1 and scores["dimension_true"] == scores["dimension_law"] == 3
+    assert scores["cosine"] == pytest.approx((cardinality - 1) / 3)
+    assert scores["mae"] == pytest.approx((4 - cardinality) / 3 * 2 / 9)
+    assert scores["true_in_found"] == scores["action_score"] == scores["share_inside"] == 0.0
+    assert scores["residual"] == 2.0
+    assert wrong == 0.0 or scores["closure"] == pytest.approx(math.sqrt(2))
+
+
+def test_a_task_with_more_symmetries_than_the_papers_says_so():
+    """The rotation of partial_permutation is one of the eleven dimensions of its law's symmetries; all of them hold it and more."""
+    task = tasks.load("partial_permutation", n_train=8, n_eval=300).to("cpu", torch.float64)
+    scores = basis_scores(task.generators, task)
+    assert (scores["dimension_found"], scores["dimension_true"], scores["dimension_law"]) == (1, 1, 11)
+    ones = [scores[name] for name in ("cosine", "found_in_true", "true_in_found", "action_score", "share_inside")]
+    assert ones == pytest.approx([1.0] * 5)
 
 
 def test_closure_is_zero_for_algebras_only():
