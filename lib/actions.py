@@ -1,4 +1,7 @@
-"""How a group element acts on data. Every action takes K elements a sample: (B, K, n, n) on (B, ...) gives (B, K, ...)."""
+"""How a group element acts on data. Every action takes K elements a sample: (B, K, n, n) on (B, ...) gives (B, K, ...).
+
+Autocast does not reach them: they move data at the precision of g, a network's half-precision output under autocast too.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,38 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from lib.groups import autocast_off
+
 Action = Callable[[Tensor, Tensor], Tensor]
 
 
+def as_precise(x: Tensor, g: Tensor) -> Tensor:
+    """Data at the precision of g, unless their own is higher."""
+    return x.to(torch.promote_types(x.dtype, g.dtype))
+
+
+@autocast_off
 def on_vectors(g: Float[Tensor, "B K n n"], x: Float[Tensor, "B n"]) -> Float[Tensor, "B K n"]:
     """x -> g x. Source: SEMoLA sec. 4.1 (tensor inputs)."""
-    return torch.einsum("bkij,bj->bki", g, x)
+    return torch.einsum("bkij,bj->bki", g, as_precise(x, g))
 
 
+@autocast_off
 def on_stacks(g: Float[Tensor, "B K n n"], x: Float[Tensor, "B N n"]) -> Float[Tensor, "B K N n"]:
     """The same g on each of the N vectors (time steps, bodies) of a sample. Source: SEMoLA sec. 5.2 (per timestep)."""
-    return torch.einsum("bkij,bmj->bkmi", g, x)
+    return torch.einsum("bkij,bmj->bkmi", g, as_precise(x, g))
 
 
+@autocast_off
 def on_bodies(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B N F"]) -> Float[Tensor, "B K N F"]:
     """The same g on the position and the velocity of each of the N tokens, its last six numbers; a mass before them stays."""
+    x = as_precise(x, g)
     scalars, vectors = x[..., :-6], x[..., -6:].unflatten(-1, (2, 3))
     moved = torch.einsum("bkij,bmvj->bkmvi", g, vectors).flatten(-2)
     return torch.cat([scalars.unsqueeze(1).expand(*moved.shape[:-1], -1), moved], -1)
 
 
+@autocast_off
 def on_images(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B K c h w"]:
     """(g x)(p) = x(g p): the 3x3 affine map g moves the sampling grid over [-1, 1]^2; bilinear, zero outside.
 
@@ -36,7 +51,7 @@ def on_images(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B c h w"]) -> Float
 
     Source: SEMoLA sec. 5.1 (two-dimensional affine transformations), with LieGAN's align_corners = True.
     """
-    batch, copies = g.shape[:2]
+    x, (batch, copies) = as_precise(x, g), g.shape[:2]
     channels, height, width = x.shape[1:]
     pixels = pixel_grid(height, width, dtype=x.dtype, device=x.device)
     grid = torch.einsum("bkij,pj->bkpi", g[..., :2, :], pixels).reshape(batch, copies * height, width, 2)

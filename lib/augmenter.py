@@ -25,17 +25,19 @@ class LieAugmenter(nn.Module):
     generators : a fixed basis (C, n, n) in place of a learnable one.
     mask : 0/1 matrix of the entries that may be used.
     norm : "sqrt_dim" (||Lhat||_F = sqrt n), a number, or None (L as it is).
-    init : the constant, or generators (C, n, n) to start from.
+    init : the constant, or generators (C, n, n) to start from. Zero can learn; a normalised basis cannot from next to zero.
 
     Raises
     ------
-    ValueError : a basis or mask of the wrong shape, gamma <= 0, C < 1, an unknown norm or draw.
+    ValueError : a basis or mask of the wrong shape, gamma <= 0, C < 1, an unknown norm or draw, a start below `LEAST_START` but not zero.
 
     Source: SEMoLA sec. 4.1 and A.4.1 (masks). The scale sqrt n is Ours: the paper says only that it depends on the dimension.
     Normal coefficients: LieGAN and its Augerino+. Learned widths: Augerino, w_c ~ U(-1/2, 1/2) softplus(s_c).
     """
 
     DRAWS = ("uniform", "normal", "widths")
+    # Ours: a first gradient goes as 1 / start, and Adam's second moment is slow to forget it. From 1e-4 all seeds learned, from 1e-5 some.
+    LEAST_START = 1e-4
 
     def __init__(
         self,
@@ -70,6 +72,12 @@ class LieAugmenter(nn.Module):
         if draw == "widths":
             self.widths = nn.Parameter(torch.full((len(self.raw),), math.log(math.expm1(gamma))))
         self.register_buffer("mask", torch.ones(n, n) if mask is None else mask.clone())
+        largest = (self.raw.detach() * self.mask).abs().amax((-2, -1))
+        if generators is None and norm is not None and ((largest > 0) & (largest < self.LEAST_START)).any():
+            raise ValueError(
+                f"init must be 0 or have entries of at least {self.LEAST_START:g} for a normalised basis, got {largest.min().item():.2g}: "
+                "its first gradients go as 1 / init; start from 1e-2"
+            )
 
     @property
     def bound(self) -> float | None:
@@ -81,13 +89,13 @@ class LieAugmenter(nn.Module):
         masked = self.raw * self.mask
         return masked if self.norm is None else normalised(masked, self.norm)
 
-    def coefficients(self, batch: int, copies: int, generator: torch.Generator) -> Float[Tensor, "B K C"]:
-        """w for `copies` group elements a sample, from `generator`; with learned widths, before they scale it."""
+    def coefficients(self, batch: int, copies: int, generator: torch.Generator, reach: float = 1.0) -> Float[Tensor, "B K C"]:
+        """w for `copies` group elements a sample, from `generator`, times `reach`; with learned widths, before they scale it."""
         size = (batch, copies, len(self.raw))
         if self.draw == "normal":
-            return self.gamma * torch.randn(size, generator=generator, device=generator.device, dtype=self.raw.dtype)
+            return reach * self.gamma * torch.randn(size, generator=generator, device=generator.device, dtype=self.raw.dtype)
         half = 0.5 if self.draw == "widths" else self.gamma
-        return uniform(size, -half, half, generator, self.raw.dtype)
+        return reach * uniform(size, -half, half, generator, self.raw.dtype)
 
     def forward(self, coefficients: Float[Tensor, "B K C"]) -> Float[Tensor, "B K n n"]:
         """The group elements of these coefficients; negated coefficients give their inverses."""
@@ -99,6 +107,8 @@ class LieAugmenter(nn.Module):
 class GroupAugmenter(nn.Module):
     """Elements of a known group from its sampler, (count, generator, dtype) -> (count, n, n); an element is its own coefficient.
 
+    Raises ValueError for a `reach` other than 1.
+
     Source: REMUL sec. 3.1 (one group element a sample and step).
     """
 
@@ -106,8 +116,10 @@ class GroupAugmenter(nn.Module):
         super().__init__()
         self.sample, self.dtype = sample, dtype
 
-    def coefficients(self, batch: int, copies: int, generator: torch.Generator) -> Float[Tensor, "B K n n"]:
-        """`copies` group elements a sample, from `generator`."""
+    def coefficients(self, batch: int, copies: int, generator: torch.Generator, reach: float = 1.0) -> Float[Tensor, "B K n n"]:
+        """`copies` group elements a sample, from `generator`; they have no part to reach, as half a rotation matrix is no rotation."""
+        if reach != 1.0:
+            raise ValueError(f"elements of a known group are drawn whole, got reach {reach}: leave warmup out of the run")
         return self.sample(batch * copies, generator, self.dtype).unflatten(0, (batch, copies))
 
     def forward(self, coefficients: Float[Tensor, "B K n n"]) -> Float[Tensor, "B K n n"]:

@@ -99,7 +99,7 @@ def fit(
         chosen, orders = [order[:size] for order in orders], [order[size:] for order in orders]
         coefficients, phase = None, phase_of(first, step)
         if template.augmenter is not None:
-            coefficients = [phase.reach * template.augmenter.coefficients(size, first["copies"], generator) for generator in augmentations]
+            coefficients = [template.augmenter.coefficients(size, first["copies"], draws, phase.reach) for draws in augmentations]
         gradient, terms = gradients(theta, [x_train[i] for i in chosen], [y_train[i] for i in chosen], coefficients, phase)
         if "clip" in first:
             norm = gradient.norm(dim=1, keepdim=True)

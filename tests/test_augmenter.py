@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from lib.actions import on_vectors, trivially
-from lib.augmenter import LieAugmenter, averaged_prediction
-from lib.groups import affine, affine_mask, gaussian_start, so
+from lib.augmenter import GroupAugmenter, LieAugmenter, averaged_prediction
+from lib.groups import affine, affine_mask, gaussian_start, haar, so
+from lib.losses import METHODS, objective
+from lib.metrics import basis_cosine
 
 
 @pytest.mark.parametrize(("norm", "size"), [("sqrt_dim", math.sqrt(3)), (1, 1.0), (2.5, 2.5)])
@@ -99,6 +101,52 @@ def test_averaging_an_invariant_function_changes_nothing(generator):
     predict = lambda x: x.square().sum(-1, keepdim=True)  # noqa: E731
     averaged = averaged_prediction(predict, augmenter, x, copies=4, generator=generator, rho_x=on_vectors, rho_y=trivially)
     torch.testing.assert_close(averaged, predict(x))
+
+
+@pytest.mark.parametrize("init", [1e-2, 1e-4, 0.0])
+def test_a_start_of_any_size_learns(init):
+    """|x|^2 is invariant to turns: the first gradient is finite and, from zero, no larger than the later ones."""
+    torch.manual_seed(0)
+    draws = torch.Generator().manual_seed(1)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 64), torch.nn.SiLU(), torch.nn.Linear(64, 1))
+    augmenter = LieAugmenter(2, init=init)
+    optimiser = torch.optim.Adam([*model.parameters(), *augmenter.parameters()], 1e-2)
+    weights = {"lambda_task": 1.0, "lambda_equiv": 1.0, "lambda_aug": 0.1, "lambda_ortho": 0.0, "lambda_sparse": 0.0}
+    for step in range(300):
+        x = torch.randn(64, 2, generator=draws)
+        y, w = x.square().sum(1, keepdim=True), augmenter.coefficients(64, 4, draws)
+        loss, _ = objective(
+            METHODS["semola"], weights, model, augmenter, x, y, w,
+            loss=torch.nn.functional.mse_loss, rho_x=on_vectors, rho_y=trivially,
+        )  # fmt: skip
+        optimiser.zero_grad()
+        loss.backward()
+        assert augmenter.raw.grad.isfinite().all()
+        assert step > 0 or init > 0 or augmenter.raw.grad.norm() < 10
+        optimiser.step()
+    assert basis_cosine(augmenter.basis().detach(), so(2)) > 0.99
+
+
+def test_a_start_next_to_zero_is_refused_where_it_cannot_learn():
+    inside = torch.full((1, 3, 3), 1e-12)
+    inside[:, 2] = 1.0  # where the mask is zero
+    with pytest.raises(ValueError, match=r"init must be 0 or have entries of at least 0\.0001 for a normalised basis, got 1e-12"):
+        LieAugmenter(3, init=inside, mask=affine_mask(2))
+    assert LieAugmenter(3, init=1e-12, norm=None).raw.max() > 0
+    assert LieAugmenter(3, generators=1e-12 * so(3)).basis().max() == pytest.approx(math.sqrt(1.5))
+
+
+def test_reach_scales_coefficients_and_never_group_elements():
+    """Half of w is a smaller turn; half of a rotation matrix is no rotation."""
+    for draw in LieAugmenter.DRAWS:
+        augmenter = LieAugmenter(3, generators=so(3), draw=draw)
+        whole, half = (augmenter.coefficients(50, 2, torch.Generator().manual_seed(0), reach) for reach in (1.0, 0.5))
+        torch.testing.assert_close(half, 0.5 * whole)
+    known = GroupAugmenter(lambda count, draws, dtype: haar(3, (count,), draws, dtype), torch.float64)
+    g = known(known.coefficients(50, 2, torch.Generator().manual_seed(0), 1.0))
+    torch.testing.assert_close(g @ g.mT, torch.eye(3, dtype=torch.float64).expand_as(g))
+    with pytest.raises(ValueError, match=r"elements of a known group are drawn whole, got reach 0\.5: leave warmup out"):
+        known.coefficients(50, 2, torch.Generator().manual_seed(0), 0.5)
 
 
 @pytest.mark.parametrize(
