@@ -103,18 +103,18 @@ def test_averaging_an_invariant_function_changes_nothing(generator):
     torch.testing.assert_close(averaged, predict(x))
 
 
-@pytest.mark.parametrize("init", [1e-2, 1e-6, 0.0])
+@pytest.mark.parametrize("init", [1e-2, 1e-4, 0.0])
 def test_a_start_of_any_size_learns(init):
     """|x|^2 is invariant to turns: the first gradient is finite and, from zero, no larger than the later ones."""
     torch.manual_seed(0)
     draws = torch.Generator().manual_seed(1)
     model = torch.nn.Sequential(torch.nn.Linear(2, 64), torch.nn.SiLU(), torch.nn.Linear(64, 1))
     augmenter = LieAugmenter(2, init=init)
-    optimiser = torch.optim.Adam([*model.parameters(), *augmenter.parameters()], 3e-3)
+    optimiser = torch.optim.Adam([*model.parameters(), *augmenter.parameters()], 1e-2)
     weights = {"lambda_task": 1.0, "lambda_equiv": 1.0, "lambda_aug": 0.1, "lambda_ortho": 0.0, "lambda_sparse": 0.0}
-    for step in range(STEPS):
-        x = torch.randn(128, 2, generator=draws)
-        y, w = x.square().sum(1, keepdim=True), augmenter.coefficients(128, 4, draws)
+    for step in range(300):
+        x = torch.randn(64, 2, generator=draws)
+        y, w = x.square().sum(1, keepdim=True), augmenter.coefficients(64, 4, draws)
         loss, _ = objective(
             METHODS["semola"], weights, model, augmenter, x, y, w,
             loss=torch.nn.functional.mse_loss, rho_x=on_vectors, rho_y=trivially,
@@ -130,7 +130,7 @@ def test_a_start_of_any_size_learns(init):
 def test_a_start_next_to_zero_is_refused_where_it_cannot_learn():
     inside = torch.full((1, 3, 3), 1e-12)
     inside[:, 2] = 1.0  # where the mask is zero
-    with pytest.raises(ValueError, match="init must be 0 or have entries of at least 1e-06 for a normalised basis, got 1e-12"):
+    with pytest.raises(ValueError, match=r"init must be 0 or have entries of at least 0\.0001 for a normalised basis, got 1e-12"):
         LieAugmenter(3, init=inside, mask=affine_mask(2))
     assert LieAugmenter(3, init=1e-12, norm=None).raw.max() > 0
     assert LieAugmenter(3, generators=1e-12 * so(3)).basis().max() == pytest.approx(math.sqrt(1.5))

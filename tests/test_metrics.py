@@ -124,7 +124,7 @@ def test_a_surplus_generator_counts_as_zero():
     assert basis_mae(noise, TURN) > 0.2
     assert inclusions(noise, TURN, CLOUD) == (0.0, pytest.approx(1.0, abs=0.01))
     assert action_score(noise, TURN, CLOUD) == 0.0
-    assert dimension(noise) == 9
+    assert dimension(noise) >= 8
     both = torch.cat([-TURN, 3 * so(3, dtype=torch.float64)[1:2]])
     assert basis_cosine(both, TURN) == pytest.approx(1 / 2)
     assert basis_mae(both, TURN) == pytest.approx(1 / 2 * 2 / 9)  # the surplus one at the truth's norm, against zero
@@ -161,7 +161,8 @@ def test_a_task_with_more_symmetries_than_the_papers_says_so():
     task = tasks.load("partial_permutation", n_train=8, n_eval=300).to("cpu", torch.float64)
     scores = basis_scores(task.generators, task)
     assert (scores["dimension_found"], scores["dimension_true"], scores["dimension_law"]) == (1, 1, 11)
-    assert scores["cosine"] == scores["found_in_true"] == scores["true_in_found"] == scores["share_inside"] == pytest.approx(1.0)
+    ones = [scores[name] for name in ("cosine", "found_in_true", "true_in_found", "action_score", "share_inside")]
+    assert ones == pytest.approx([1.0] * 5)
 
 
 def test_closure_is_zero_for_algebras_only():
