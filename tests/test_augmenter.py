@@ -5,11 +5,14 @@ import math
 import pytest
 import torch
 
+from lib import tasks
 from lib.actions import on_vectors, trivially
 from lib.augmenter import GroupAugmenter, LieAugmenter, averaged_prediction
 from lib.groups import affine, affine_mask, gaussian_start, haar, so
 from lib.losses import METHODS, objective
 from lib.metrics import basis_cosine
+from lib.plan import labelled_plan
+from lib.train import fit
 
 
 @pytest.mark.parametrize(("norm", "size"), [("sqrt_dim", math.sqrt(3)), (1, 1.0), (2.5, 2.5)])
@@ -147,6 +150,12 @@ def test_reach_scales_coefficients_and_never_group_elements():
     torch.testing.assert_close(g @ g.mT, torch.eye(3, dtype=torch.float64).expand_as(g))
     with pytest.raises(ValueError, match=r"elements of a known group are drawn whole, got reach 0\.5: leave warmup out"):
         known.coefficients(50, 2, torch.Generator().manual_seed(0), 0.5)
+
+
+def test_training_with_a_known_group_has_no_warm_up():
+    run = next(run for _, run in labelled_plan("nbody", "smoke") if run["method"] == "remul")
+    with pytest.raises(ValueError, match="leave warmup out"):
+        fit(tasks.load_tiny("nbody", scenario="10deg"), [{**run, "steps": 4, "batch_size": 4, "warmup": 0.5}])
 
 
 @pytest.mark.parametrize(
