@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +14,14 @@ PACKAGE = __name__.split(".")[0]
 
 def module_digest(*names: str) -> str:
     """sha256 of these modules and of all of the package that they import, as syntax trees: comments, docstrings, annotations and layout do
-    not count, nor do the names and places of modules. Raises ValueError for a relative or a circular import."""
+    not count, nor do the names and places of modules. Raises ValueError for a relative or circular import, or a module without file."""
     return _sha("\n".join(sorted(_module(name) for name in set(names))))
 
 
 @functools.cache
 def _module(name: str) -> str:
+    if file_of(name) is None:
+        raise ValueError(f"module {name} has no file, so its code cannot be told from another's: put it into one")
     _open.append(name)
     tree = what_runs(ast.parse(Path(file_of(name)).read_text()))
     for node in ast.walk(tree):
@@ -72,12 +74,11 @@ class _Imports(ast.NodeTransformer):
 
 @functools.cache
 def file_of(name: str) -> str | None:
-    """The file of a module, or None where there is no module of that name."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
-        return None
-    return None if spec is None else spec.origin
+    """The file of a module of the package, or of one of your own that is imported; None where there is none of that name."""
+    if name.split(".")[0] != PACKAGE:
+        return getattr(sys.modules.get(name), "__file__", None)
+    base = Path(__file__).parents[1].joinpath(*name.split("."))
+    return next((str(file) for file in (base.parent / f"{base.name}.py", base / "__init__.py") if file.is_file()), None)
 
 
 def what_runs(tree: ast.Module) -> ast.Module:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.patches import Circle
-from test_md17 import mirrored
+from test_md17 import with_mirror
 
 from lib import molecule_drawings, tasks
 from lib.data import DataError
@@ -92,7 +92,7 @@ def test_without_a_trajectory_the_committed_figure_shows_the_same_data_or_the_fi
         structures(pd.DataFrame({"scenario": ["ethanol"], "data": ["of another kind"]}))
 
 
-@mirrored
+@with_mirror
 def test_the_formulas_of_the_eight():
     scenarios = [name for name in tasks.scenarios("md17") if name != "benzene"]
     numbers = structures(pd.DataFrame({"scenario": scenarios}))

@@ -16,6 +16,7 @@ import yaml
 
 from lib import probe, runs
 from lib.artefacts import FIGURES, TABLES
+from lib.budgets import SHARED
 from lib.data import DATASETS
 from lib.plan import parameters
 from lib.records import ROOT
@@ -59,8 +60,9 @@ def test_every_artefact_is_an_output_of_its_stage(notebook):
 
 @pytest.mark.parametrize("notebook", sorted({notebook_of(experiment) for experiment in STAGES["train"]["foreach"]}))
 def test_a_stage_depends_on_all_that_it_shows_and_on_no_data(notebook):
-    experiments = {name for name in STAGES["train"]["foreach"] if notebook_of(name) == notebook}
-    published = {f"paper/published/{spec.published or name}.csv" for name, spec in TABLES.items() if spec.experiment in experiments}
+    shown = {name for name in STAGES["train"]["foreach"] if notebook_of(name) == notebook}
+    experiments = shown | {source for name in shown for source in SHARED.get(name, ())}  # whose searches chose its settings
+    published = {f"paper/published/{spec.published or name}.csv" for name, spec in TABLES.items() if spec.experiment in shown}
     expected = {"lib", f"notebooks/{notebook}.ipynb", *(name for name in published if (ROOT / name).is_file())}
     expected |= {f"results/runs/{name}" for name in experiments}
     assert set(STAGES[notebook]["deps"]) == expected
