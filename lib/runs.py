@@ -30,6 +30,7 @@ from lib.plan import DATA, ConfigError, Run, plan, profile_of
 from lib.records import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, write_record
 
 WANTED = {"missing": ("missing", "stale"), "earlier": ("missing", "stale", "earlier"), "never": (), "all": None}  # the states to train
+TIMED = ("smoke", "quick", "paper", "best")  # the profiles behind tables; what a search tries is not timed
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
 
 
@@ -208,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         how = {"which": options.train, "minutes": options.minutes, "device": options.device, "backend": options.backend}
         left = train_missing(options.experiment, runs, **how)
-        if not left and options.train != "never":
+        if not left and options.train != "never" and options.profile in TIMED:
             from lib.probe import probe_missing  # which imports this module
 
             probe_missing(options.experiment, runs, device=options.device)

@@ -21,7 +21,7 @@ DRAWN_TWICE = ("semola_fig2", "remul_fig1", "remul_fig4")  # a heat map, a surfa
 PROFILES = [(e, profile) for e in RECORDED for profile in parameters(e)["profiles"] if profile not in ("smoke", "paper")]
 AWAITED = {  # searches whose trials are not all recorded yet
     ("two_body", "search_equal"), ("rotated_mnist", "search_equal"), ("rotated_mnist_ablations", "search"),
-    ("partial_permutation", "search_equal"), ("discrete_rotation", "search_equal"), ("nbody", "search_beta"),
+    ("nbody", "search_beta"),
     ("mocap", "search_equal"), ("mocap_mlp", "search_equal"), ("md17", "search_equal"),
 }  # fmt: skip
 # experiments of whose `quick` runs some are not trained yet by code whose canaries can be compared with today's
