@@ -134,11 +134,10 @@ def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", resu
     source, trainer = discovered(experiment, first, results), trainer_of(first)
     known = None if source is None else torch.tensor(source["basis"])
     made |= {} if source is None else {"known": basis_digest(source)}
-    for run, result in zip(stack, trainer.fit(task, stack, known=known), strict=True):
-        spent = (time.perf_counter() - started) / len(stack)
-        made |= {"wall_s": spent, "canary": canary(run), "data": task.data, "sha256": task.sha256, "fingerprint": shadow}
-        record = {"run": run, **result, **made}
-        write_record(record_path(experiment, run, results), record)
+    results_of_stack = trainer.fit(task, stack, known=known)
+    made |= {"wall_s": (time.perf_counter() - started) / len(stack), "data": task.data, "sha256": task.sha256, "fingerprint": shadow}
+    for run, result in zip(stack, results_of_stack, strict=True):
+        write_record(record_path(experiment, run, results), {"run": run, **result, "canary": canary(run), **made})
     return len(stack)
 
 
