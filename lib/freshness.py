@@ -65,7 +65,7 @@ def state(record: Mapping[str, Any] | None, folder: Path | None = None) -> str:
     if record is None:
         return "missing"
     if folder is not None and "basis" in record["run"]:
-        source = read_record(folder / f"{record['run']['basis']}.json")
+        source = _whole(folder / f"{record['run']['basis']}.json")
         if state(source) in ("missing", "stale") or basis_digest(source) != record["known"]:
             return "stale"
     if record["digest"] == code_digest(record["run"]):
@@ -84,10 +84,11 @@ class Evidence:
         self.key = _sha([question, recorded])
 
     def agrees(self, ledger: bool = True) -> bool | None:
-        """Whether today's answer is the recorded one, from the ledger if it may be; None where the data is not at hand."""
+        """Whether today's answer is the recorded one; None where the data is not at hand. Without the `ledger` it is found out anew,
+        whatever was kept."""
         if ledger and self.key in _ledger(LEDGER).get(self.digest, ()):
             return True
-        found = _answer(json.dumps(self.question, sort_keys=True), self.digest)
+        found = _answer(json.dumps(self.question, sort_keys=True), self.digest, anew=not ledger)
         return None if found is None else agree(self.recorded, found, floor=self.floor)
 
 
@@ -106,10 +107,13 @@ def data_of(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _answer(question: str, digest: str) -> Any:
-    """What today's code makes of a question, kept in build/ where that may be written; None where data is not at hand."""
-    file = KEPT / f"{_sha([question, digest])}.json"
-    kept = read_record(file)
+def _answer(question: str, digest: str, anew: bool = False) -> Any:
+    """What today's code makes of a question, kept in build/ where that may be written; None where data is not at hand.
+
+    What is kept counts as long as those who ask, this module and the canary's, and PyTorch are the same.
+    """
+    file = KEPT / f"{_sha([question, digest, module_digest('lib.freshness'), torch.__version__])}.json"
+    kept = None if anew else _whole(file, "answer")
     if kept is not None:
         return kept["answer"]
     asked, threads = json.loads(question), torch.get_num_threads()
@@ -167,6 +171,18 @@ def agree(a: Any, b: Any, tolerance: float = TOLERANCE, floor: float = FLOOR) ->
     return a == b
 
 
+def _whole(path: Path, *keys: str) -> dict[str, Any] | None:
+    """The file's content, or None where there is no file. Raises ReplayError with its path where it is not whole, or lacks a key."""
+    try:
+        content = read_record(path)
+        missing = content is not None and [key for key in keys if key not in content]
+    except (ValueError, TypeError) as error:
+        raise ReplayError(f"{path} is damaged, delete it or restore it from git: {error}") from error
+    if missing:
+        raise ReplayError(f"{path} is damaged, delete it or restore it from git: it holds no {', '.join(missing)}")
+    return content
+
+
 def _sha(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -177,7 +193,10 @@ def _sha(content: Any) -> str:
 @functools.cache
 def _ledger(path: Path) -> dict[str, frozenset[str]]:
     """Code digest -> keys of the evidence that agreed with that code."""
-    return {digest: frozenset(keys) for digest, keys in (read_record(path) or {}).items()}
+    try:
+        return {digest: frozenset(keys) for digest, keys in (_whole(path) or {}).items()}
+    except (AttributeError, TypeError) as error:
+        raise ReplayError(f"{path} is damaged, delete it or restore it from git: it does not list keys by digest") from error
 
 
 def recorded(results: Path = RESULTS) -> list[Path]:
@@ -193,10 +212,10 @@ def replay(evidence: Evidence, ledger: bool) -> bool | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; exit status 1 where a record is stale, or a replayed one differs from what the ledger says."""
     parser = argparse.ArgumentParser(prog="python -m lib.freshness", description="What state the records are in; replay what nobody has.")
-    parser.add_argument("--write", action="store_true", help=f"write what agreed to {LEDGER.relative_to(ROOT)}")
+    parser.add_argument("--write", action="store_true", help="write what agreed to results/verified.json, and drop what did not")
     parser.add_argument("--sample", type=int, default=0, help="replay so many of those that the ledger vouches for, too")
     options = parser.parse_args(arguments)
-    records = {path: read_record(path) for path in recorded()}
+    records = {path: _whole(path, "run", "digest", "canary") for path in recorded()}
     other = [r for r in records.values() if r["canary"].get("form") == FORM and r["digest"] != code_digest(r["run"])]
     evidence = {item.key + item.digest: item for record in other for item in evidence_of(record)}.values()
     known = [item for item in evidence if item.key in _ledger(LEDGER).get(item.digest, ())]
@@ -204,12 +223,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again = random.sample(known, min(options.sample, len(known)))
     replayed = [*((item, True) for item in new), *((item, False) for item in again)]
     verdicts = joblib.Parallel(-1)(joblib.delayed(replay)(*each) for each in replayed)
-    differing = [item.question for (item, _), verdict in zip(replayed, verdicts, strict=True) if verdict is False]
+    differing = [item for (item, _), verdict in zip(replayed, verdicts, strict=True) if verdict is False]
     print(f"{len(new)} replayed that were not in the ledger, {len(again)} of the {len(known)} in it, {len(differing)} differ")
-    for question in differing:
-        print(f"  differs: {json.dumps(question)}")
-    agreed = [*known, *(item for (item, _), verdict in zip(replayed, verdicts, strict=True) if verdict)]
+    for item in differing:
+        print(f"  differs: {json.dumps(item.question)}")
     if options.write:
+        _ledger.cache_clear()  # another process may have written in the meantime
+        agreed = [item for item in evidence if item not in differing and item.key in _ledger(LEDGER).get(item.digest, ())]
+        agreed += [item for (item, _), verdict in zip(replayed, verdicts, strict=True) if verdict]
         digests = sorted({item.digest for item in agreed})
         write_record(LEDGER, {digest: sorted({item.key for item in agreed if item.digest == digest}) for digest in digests})
         _ledger.cache_clear()

@@ -132,6 +132,76 @@ def test_the_ledger_spares_the_replay_of_that_code_and_evidence_only(records, ke
         evidence.agrees(ledger=False)
 
 
+def another_canary(run: dict) -> dict:
+    """What no record holds."""
+    return {"form": freshness.FORM, "basis": "another"}
+
+
+def test_what_was_kept_counts_as_long_as_those_who_ask_are_the_same(records, kept, monkeypatch):
+    evidence = next(evidence_of({**records["MLP"], "digest": "another"}))
+    monkeypatch.setattr(freshness, "canary", another_canary)
+    assert evidence.agrees() is False and len(list(kept.iterdir())) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(freshness, "KEPT", kept)
+    freshness._answer.cache_clear()
+    assert evidence.agrees() is False, "it was kept"
+    freshness._answer.cache_clear()
+    monkeypatch.setattr(freshness, "module_digest", lambda name: f"another {name}")
+    assert evidence.agrees() is True
+
+
+def test_a_sample_of_the_ledger_is_computed_anew_and_what_differs_is_dropped(records, kept, tmp_path, monkeypatch, capsys):
+    false = {**records["MLP"], "digest": "another", "canary": json.loads(json.dumps(another_canary({})))}
+    true = {**records["SEMoLA"], "digest": "another"}
+    for name, record in {"false": false, "true": true}.items():
+        write_record(tmp_path / "runs" / "some" / f"{name}.json", record)
+    claims = [next(evidence_of(record)) for record in (false, true)]
+    monkeypatch.setattr(freshness, "canary", another_canary)
+    assert claims[0].agrees() is True, "now it is kept in build/, too"
+    monkeypatch.setattr(freshness, "canary", canary)
+    freshness._answer.cache_clear()
+    ledger: dict[str, list] = {}
+    for item in claims:
+        ledger.setdefault(item.digest, []).append(item.key)
+    write_record(freshness.LEDGER, ledger)
+    freshness._ledger.cache_clear()
+    monkeypatch.setattr(freshness, "recorded", lambda: sorted(tmp_path.glob("runs/*/*.json")))
+    monkeypatch.setattr(freshness.joblib, "Parallel", lambda _: lambda calls: [call(*rest, **named) for call, rest, named in calls])
+    assert freshness.main(["--sample", "2", "--write"]) == 1
+    assert "1 differ" in capsys.readouterr().out
+    assert read_record(freshness.LEDGER) == {claims[1].digest: [claims[1].key]}
+
+
+def test_what_another_process_wrote_into_the_ledger_stays(records, kept, tmp_path, monkeypatch):
+    record = {**records["MLP"], "digest": "another"}
+    write_record(tmp_path / "runs" / "some" / "record.json", record)
+    item = next(evidence_of(record))
+
+    def meanwhile(calls) -> list:
+        write_record(freshness.LEDGER, {item.digest: [item.key]})
+        return [None for _ in calls]
+
+    monkeypatch.setattr(freshness, "recorded", lambda: sorted(tmp_path.glob("runs/*/*.json")))
+    monkeypatch.setattr(freshness.joblib, "Parallel", lambda _: meanwhile)
+    assert freshness.main(["--write"]) == 0
+    assert read_record(freshness.LEDGER) == {item.digest: [item.key]}
+
+
+@pytest.mark.parametrize("content", ["", '{"answer": {"form"', '{"another": 1}', "[1]", "1", '{"digest": 1}'])
+@pytest.mark.parametrize("place", ["kept", "ledger", "record"])
+def test_a_damaged_file_is_an_error_with_its_path_and_no_verdict(records, kept, tmp_path, monkeypatch, place, content):
+    record = {**records["MLP"], "digest": "another"}
+    monkeypatch.setattr(freshness, "canary", lambda run: record["canary"])
+    assert next(evidence_of(record)).agrees() is True
+    freshness._answer.cache_clear()
+    path = {"kept": next(kept.iterdir()), "ledger": freshness.LEDGER, "record": tmp_path / "record.json"}[place]
+    path.write_text(content)
+    freshness._ledger.cache_clear()
+    monkeypatch.setattr(freshness, "recorded", lambda: [path])
+    with pytest.raises(ReplayError, match=f"{path} is damaged"):
+        freshness.main([]) if place == "record" else state(record)
+
+
 def test_states_of_an_earlier_form_and_of_data_that_is_not_at_hand(records, kept, monkeypatch):
     record = {**records["MLP"], "digest": "another"}
     assert state(None) == "missing"
@@ -209,6 +279,69 @@ def test_what_a_digest_cannot_follow_is_refused(tmp_path, edit, said):
     with pytest.raises(subprocess.CalledProcessError) as error:
         digest_of(tmp_path, "lib.core", **PACKAGE | edit)
     assert said in error.value.stderr
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        ({}, {"lib/__init__.py": "import math\n\nmath.tau = 1.0\n"}),
+        ({"lib/deep/__init__.py": "x = 1\n"}, {"lib/deep/__init__.py": "x = 2\n"}),
+        (
+            {"lib/core.py": "from lib.part import f\nfrom lib.other import f\n"},
+            {"lib/core.py": "from lib.other import f\nfrom lib.part import f\n"},
+        ),
+        ({"lib/core.py": "from lib.part import f\nf = 1\n"}, {"lib/core.py": "f = 1\nfrom lib.part import f\n"}),
+        ({"lib/core.py": "from lib.part import *\nf = 1\n"}, {"lib/core.py": "f = 1\nfrom lib.part import *\n"}),
+        ({"lib/part/__init__.py": "def f():\n    return 2\n"}, {"lib/part/__init__.py": "def f():\n    return 3\n"}),
+    ],
+    ids=[
+        "code of the package itself",
+        "code of a package on the way",
+        "two imports",
+        "import and value",
+        "star",
+        "package beside a module",
+    ],
+)
+def test_the_digest_changes_with_what_a_module_runs(tmp_path, edits):
+    package = PACKAGE | {
+        "lib/core.py": "import lib.deep.leaf\n" + PACKAGE["lib/core.py"],
+        "lib/deep/__init__.py": "",
+        "lib/deep/leaf.py": "y = 1\n",
+        "lib/other.py": "def f():\n    return 4\n",
+    }
+    one, two = (digest_of(tmp_path / str(i), "lib.core", **package | edit) for i, edit in enumerate(edits))
+    assert one != two
+
+
+def test_the_order_of_other_imports_and_packages_that_run_nothing_do_not_count(tmp_path):
+    package = PACKAGE | {"lib/core.py": "import math\nfrom lib.part import f\n\ng = f\n"}
+    swapped = {"lib/core.py": "from lib.part import f\nimport math\n\ng = f\n", "lib/__init__.py": '"""A docstring."""\n'}
+    assert digest_of(tmp_path / "1", "lib.core", **package) == digest_of(tmp_path / "2", "lib.core", **package | swapped)
+
+
+def test_a_refused_digest_leaves_nothing_behind(tmp_path):
+    """Of two digests of a circle in one process the second is refused in the same words."""
+    with pytest.raises(subprocess.CalledProcessError):
+        digest_of(tmp_path, "lib.core", **PACKAGE | {"lib/part.py": "from lib.core import g\n"})
+    code = """
+from lib.digests import module_digest
+for _ in range(2):
+    try:
+        module_digest("lib.core")
+    except ValueError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    first, second = done.stdout.splitlines()
+    assert first == second
 
 
 EXECUTED = """
