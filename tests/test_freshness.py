@@ -23,14 +23,36 @@ from lib.records import ROOT, read_record, record_path, write_record
 from lib.runs import train_missing
 
 STATES = """
-import json, sys
-from lib.freshness import ReplayError, state
+import json, os, sys
+import e3nn.o3, scipy.stats  # which all copies share
 
-try:
-    print(json.dumps({name: state(record) for name, record in json.load(open(sys.argv[1])).items()}))
-except ReplayError as error:
-    print(json.dumps(str(error)))
+for folder in sys.argv[1:]:
+    if os.fork():
+        os.wait()
+        continue
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    from lib.freshness import ReplayError, state
+
+    try:
+        states = {name: state(record) for name, record in json.load(open("records.json")).items()}
+    except ReplayError as error:
+        states = str(error)
+    json.dump(states, open("states.json", "w"))
+    os._exit(0)
 """
+ERRORS = ("MemoryError('no room')", "OSError(28, 'No space left on device')", "KeyError('lr')")
+SPARSE = "return basis.abs().sum()"
+EDITS = {  # of a copy of the package: file, text and what stands in its place
+    "words": [
+        ("losses.py", '"""The one objective', '# a comment\n"""Another docstring'),
+        ("train.py", "    first = runs[0]\n", "    first = runs[0]  # why\n"),
+        ("metrics.py", 'def accuracy(output: Float[Tensor, "B classes"]', "def accuracy(output: Tensor"),
+    ],
+    "code": [("losses.py", SPARSE, "return basis.abs().mean()")],
+    "data": [("tasks/discrete_rotation.py", "n_train,\n        n_eval,", "n_train,\n        n_eval - 1,")],
+    **{error: [("losses.py", SPARSE, f"raise {error}")] for error in ERRORS},
+}
 
 
 def record_of(label: str) -> dict:
@@ -56,47 +78,45 @@ def kept(tmp_path, monkeypatch) -> Path:
     freshness._answer.cache_clear()
 
 
-def states_after(folder: Path, records: dict, *edits: tuple[str, str, str], prefix: str = "") -> dict | str:
-    """The states that a copy of the package gives them after some edits: file, text and what stands in its place."""
-    shutil.copytree(ROOT / "lib", folder / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "params.yaml", folder)
-    for name, old, new in edits:
-        path = folder / "lib" / name
-        assert old in path.read_text(), f"{name} holds no {old!r}"
-        path.write_text(path.read_text().replace(old, new))
-    (folder / "records.json").write_text(json.dumps(records))
-    done = subprocess.run(
-        [sys.executable, "-c", prefix + STATES, "records.json"], cwd=folder, capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-    )  # fmt: skip
-    return json.loads(done.stdout)
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory, records) -> Path:
+    """A copy of the package for each of the edits, and in states.json the states that it gives the records, in a process of its own."""
+    folders = tmp_path_factory.mktemp("copies")
+    for case, edits in EDITS.items():
+        shutil.copytree(ROOT / "lib", folders / case / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "params.yaml", folders / case)
+        for name, old, new in edits:
+            path = folders / case / "lib" / name
+            assert old in path.read_text(), f"{name} holds no {old!r}"
+            path.write_text(path.read_text().replace(old, new))
+        asked = {"SEMoLA": records["SEMoLA"]} if case in ERRORS else records
+        (folders / case / "records.json").write_text(json.dumps(asked))
+    process = [sys.executable, "-c", STATES, *(str(folders / case) for case in EDITS)]
+    subprocess.run(process, cwd=folders, check=True, env={**os.environ, "PYTHONPATH": ""})
+    return folders
 
 
-def test_comments_docstrings_annotations_and_places_do_not_count(tmp_path, records):
-    edits = [
-        ("losses.py", '"""The one objective', '# a comment\n"""Another docstring'),
-        ("train.py", "    first = runs[0]\n", "    first = runs[0]  # why\n"),
-        ("metrics.py", 'def accuracy(output: Float[Tensor, "B classes"]', "def accuracy(output: Tensor"),
-    ]
-    assert set(states_after(tmp_path, records, *edits).values()) == {"fresh"}
+def states_after(copies: Path, case: str) -> dict | str:
+    return json.loads((copies / case / "states.json").read_text())
 
 
-def test_other_code_is_replayed_and_other_numbers_are_seen(tmp_path, records):
-    edits = [("losses.py", "return basis.abs().sum()", "return basis.abs().mean()")]
-    assert states_after(tmp_path, records, *edits) == {"MLP": "verified", "SEMoLA": "stale"}
+def test_comments_docstrings_annotations_and_places_do_not_count(copies):
+    assert states_after(copies, "words") == {"MLP": "fresh", "SEMoLA": "fresh"}
 
 
-def test_other_data_is_seen_where_the_canary_is_the_same(tmp_path, records):
-    edits = [("tasks/discrete_rotation.py", "n_train,\n        n_eval,", "n_train,\n        n_eval - 1,")]
-    assert set(states_after(tmp_path, records, *edits).values()) == {"stale"}
+def test_other_code_is_replayed_and_other_numbers_are_seen(copies):
+    assert states_after(copies, "code") == {"MLP": "verified", "SEMoLA": "stale"}
 
 
-@pytest.mark.parametrize("error", ["MemoryError('no room')", "OSError(28, 'No space left on device')", "KeyError('lr')"])
-def test_an_error_while_replaying_is_an_error_with_its_cause(tmp_path, records, error):
-    edits = [("losses.py", "return basis.abs().sum()", f"raise {error}")]
-    said = states_after(tmp_path, {"SEMoLA": records["SEMoLA"]}, *edits)
+def test_other_data_is_seen_where_the_canary_is_the_same(copies):
+    assert states_after(copies, "data") == {"MLP": "stale", "SEMoLA": "stale"}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_while_replaying_is_an_error_with_its_cause(copies, error):
+    said = states_after(copies, error)
     assert isinstance(said, str) and error.split("(")[0] in said
-    assert not list((tmp_path / "build").rglob("*.json")), "nothing is kept of it"
+    assert not list((copies / error / "build").rglob("*.json")), "nothing is kept of it"
 
 
 def test_no_record_is_lost_when_replaying_fails(tmp_path, kept, monkeypatch):
@@ -349,17 +369,17 @@ import functools, json, sys, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 import lib
-from lib import digests
-from lib.canary import canary
+from lib import canary, digests
 from lib.freshness import code_digest
 
+canary.STEPS = 2  # the least that a run's phases have, which no code depends on
 home, plain, odd = str(Path(lib.__file__).parent), digests._module.__wrapped__, {}
 for run in json.loads(sys.argv[1]):
     followed, executed = set(), set()
     digests._module = functools.cache(lambda name: followed.add(digests.file_of(name)) or plain(name))
     code_digest(run)
     sys.settrace(lambda frame, event, _: executed.add(frame.f_code.co_filename))
-    canary(run)
+    canary.canary(run)
     sys.settrace(None)
     odd[f"{run['model']} {run['method']}"] = sorted(Path(name).name for name in executed - followed if name.startswith(home))
 print(json.dumps(odd))

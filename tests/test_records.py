@@ -10,30 +10,34 @@ from pathlib import Path
 
 import pytest
 
+from lib.plan import labelled_plan
 from lib.records import ROOT, commit, record_path, write_record
 from lib.runs import train_missing
 
-SWEEP = """
+EXPERIMENT = "discrete_rotation"
+RUNS = [run for label, run in labelled_plan(EXPERIMENT, "smoke") if label in ("MLP", "MLP + GT aug", "SEMoLA")]
+SWEEP = f"""
+import sys
 from pathlib import Path
 from lib.runs import train_missing
 
-train_missing("rotated_mnist", {runs!r}, results=Path({results!r}), backend="serial")
+train_missing({EXPERIMENT!r}, {RUNS!r}, results=Path(sys.argv[1]), backend="serial")
 """
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory, smoke_runs) -> Path:
-    """Records of the three smoke runs."""
+def results(tmp_path_factory) -> Path:
+    """Records of the three runs."""
     folder = tmp_path_factory.mktemp("results")
-    assert train_missing("rotated_mnist", smoke_runs, results=folder, backend="serial") == 0
+    assert train_missing(EXPERIMENT, RUNS, results=folder, backend="serial") == 0
     return folder
 
 
-def test_a_killed_sweep_keeps_finished_records_and_goes_on_to_the_same_numbers(smoke_runs, results, tmp_path):
+def test_a_killed_sweep_keeps_finished_records_and_goes_on_to_the_same_numbers(results, tmp_path):
     """SIGKILL to the whole process group as soon as one record is there, then again: the records equal an undisturbed sweep's."""
-    code = SWEEP.format(results=str(tmp_path), runs=smoke_runs)
-    folder, finished = tmp_path / "runs" / "rotated_mnist", {}
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    folder, finished = tmp_path / "runs" / EXPERIMENT, {}
+    sweep = [sys.executable, "-c", SWEEP, str(tmp_path)]
+    process = subprocess.Popen(sweep, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     while process.poll() is None and not finished:
         finished = {p.name: p.read_text() for p in folder.glob("*.json")} if folder.exists() else {}
         time.sleep(0.005)
@@ -42,11 +46,11 @@ def test_a_killed_sweep_keeps_finished_records_and_goes_on_to_the_same_numbers(s
     assert 1 <= len(finished) < 3, "it was to be killed in the middle"
     assert all(json.loads(p.read_text()) for p in folder.glob("*.json")), "a record is there, but not whole"
 
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+    assert train_missing(EXPERIMENT, RUNS, results=tmp_path, backend="serial") == 0
     for name, text in finished.items():
         assert (folder / name).read_text() == text, "a finished record was touched"
-    for run in smoke_runs:
-        again, before = (json.loads(record_path("rotated_mnist", run, where).read_text()) for where in (tmp_path, results))
+    for run in RUNS:
+        again, before = (json.loads(record_path(EXPERIMENT, run, where).read_text()) for where in (tmp_path, results))
         for key in ("run", "metrics", "curves", "basis", "canary", "digest"):
             assert again[key] == before[key], key
 
@@ -57,14 +61,14 @@ def test_a_record_that_cannot_be_written_whole_is_not_written(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_nothing_is_trained_when_all_is_there(smoke_runs, results):
+def test_nothing_is_trained_when_all_is_there(results):
     before = {p: p.stat().st_mtime_ns for p in results.rglob("*.json")}
-    assert train_missing("rotated_mnist", smoke_runs, results=results) == 0
+    assert train_missing(EXPERIMENT, RUNS, results=results) == 0
     assert before == {p: p.stat().st_mtime_ns for p in results.rglob("*.json")}
 
 
-def test_no_run_starts_after_the_minutes_are_over(smoke_runs, tmp_path):
-    assert train_missing("rotated_mnist", smoke_runs, results=tmp_path, minutes=-1.0, backend="serial") == 3
+def test_no_run_starts_after_the_minutes_are_over(tmp_path):
+    assert train_missing(EXPERIMENT, RUNS, results=tmp_path, minutes=-1.0, backend="serial") == 3
     assert list(tmp_path.rglob("*.json")) == []
 
 
