@@ -128,6 +128,7 @@ def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", resu
     """Train one stack, write its records, return how many."""
     torch.set_num_threads(1)
     reuse_memory()
+    canaries = [canary(run) for run in stack]  # first: where one fails, nothing that was trained is lost
     first, started = stack[0], time.perf_counter()
     made = {"digest": code_digest(first), "loader": loader_digest(first), **provenance(device, torch.get_num_threads())}
     task, shadow = load_task(first["task"], device, **{name: first[name] for name in DATA if name in first})
@@ -136,8 +137,8 @@ def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", resu
     made |= {} if source is None else {"known": basis_digest(source)}
     results_of_stack = trainer.fit(task, stack, known=known)
     made |= {"wall_s": (time.perf_counter() - started) / len(stack), "data": task.data, "sha256": task.sha256, "fingerprint": shadow}
-    for run, result in zip(stack, results_of_stack, strict=True):
-        write_record(record_path(experiment, run, results), {"run": run, **result, "canary": canary(run), **made})
+    for run, result, replayed in zip(stack, results_of_stack, canaries, strict=True):
+        write_record(record_path(experiment, run, results), {"run": run, **result, "canary": replayed, **made})
     return len(stack)
 
 
