@@ -77,7 +77,7 @@ def test_it_finds_the_rotation_of_a_ring():
     x = task.train[0]
     x = torch.cat([2 * torch.nn.functional.normalize(x[:, :2], dim=1), 0 * x[:, 2:]], 1)
     ring = tasks.Task(**{**vars(task), "train": (x, x[:, :2].norm(dim=1)), "points": x})
-    run = {**RUN, "steps": 600, "batch_size": 64, "model_options": {"width": 64}, "lambda_aug": 1.0, "start": "kaiming"}
+    run = {**RUN, "steps": 200, "batch_size": 64, "model_options": {"width": 64}, "lambda_aug": 1.0, "start": "kaiming", "lr": 3e-3}
     del run["mask"]
     found = torch.tensor(liegan.discover(ring, run)["basis"])[0, :2, :2]
     assert abs(found[1, 0] - found[0, 1]) / (math.sqrt(2) * found.norm()) > 0.95

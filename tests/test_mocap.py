@@ -14,6 +14,7 @@ import torch
 
 from lib import data, motion, sources, tasks
 from lib.actions import on_bodies, on_stacks
+from lib.canary import canary
 from lib.data import DATASETS, ROOT, DataError, fetch, read
 from lib.groups import haar
 from lib.plan import ConfigError, plan

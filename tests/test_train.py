@@ -16,13 +16,9 @@ def task():
     return tasks.load_tiny("rotated_mnist", scenario="out")
 
 
-@pytest.fixture
-def one_thread():
-    """As in a sweep: more threads share a product out as they please."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(scope="module")
+def orbits():
+    return tasks.load("two_body", scenario="in", n_train=64, n_eval=40)
 
 
 def numbers(result):
@@ -40,33 +36,31 @@ def test_a_run_is_the_same_alone_and_in_a_stack(task, runs, method, size):
 
 
 VECTORS = {
-    "batch_size": 16, "steps": 20, "error_samples": 4, "error_draws": 3, "n_train": 64, "n_eval": 40, "scenarios": ["in"],
+    "batch_size": 16, "steps": 8, "error_samples": 4, "error_draws": 3, "n_train": 64, "n_eval": 40, "scenarios": ["in"],
 }  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::lib.models.emlp.AmbiguousSymmetryWarning")
 @pytest.mark.parametrize("label", ["MLP", "MLP + GT aug", "EMLP + GT", "SEMoLA_0", "Augerino+_2"])
-def test_a_run_on_vectors_is_the_same_alone_and_in_a_stack(label, one_thread):
+def test_a_run_on_vectors_is_the_same_alone_and_in_a_stack(label, orbits):
     """These stacks are one program on a CPU too."""
     planned = dict(labelled_plan("two_body", "smoke", **VECTORS))
-    task = tasks.load("two_body", scenario="in", n_train=64, n_eval=40)
     stack = [{**planned[label], "seed": seed, "lr": 1e-3 * (1 + seed)} for seed in range(6)]
-    together, two = fit(task, stack), fit(task, stack[:2])
-    for alone, stacked in ((0, together[0]), (0, two[0]), (5, together[5])):
-        expected = fit(task, [stack[alone]])[0]
+    together, two = fit(orbits, stack), fit(orbits, stack[:2])
+    first, last = (fit(orbits, [run])[0] for run in (stack[0], stack[5]))
+    for expected, stacked in ((first, together[0]), (first, two[0]), (last, together[5])):
         assert (expected["curves"], expected["basis"]) == (stacked["curves"], stacked["basis"])
         # an equivariant network's errors are rounding, and that of a product hangs on where its operands lie in memory
         assert expected["metrics"] == pytest.approx(stacked["metrics"], rel=1e-12, abs=1e-6 if label == "EMLP + GT" else 0)
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_restarts_keep_the_best_on_validation(size, one_thread):
+def test_restarts_keep_the_best_on_validation(size, orbits):
     planned = dict(labelled_plan("two_body", "smoke", **VECTORS))
-    task = tasks.load("two_body", scenario="in", n_train=64, n_eval=40)
     once = {name: value for name, value in planned["SEMoLA_0"].items() if name != "restarts"}
     stack = [{**once, "seed": seed, "restarts": 3} for seed in range(size)]
-    for run, result in zip(stack, fit(task, stack), strict=True):
-        alone = [fit(task, [{**once, "seed": run["seed"] + train.FAR * i}])[0] for i in range(3)]
+    for run, result in zip(stack, fit(orbits, stack), strict=True):
+        alone = [fit(orbits, [{**once, "seed": run["seed"] + train.FAR * i}])[0] for i in range(3)]
         scores = [one["metrics"]["val_mse"] for one in alone]
         assert len(set(scores)) == 3
         assert numbers(result) == numbers(alone[scores.index(min(scores))])

@@ -1,5 +1,6 @@
 """Values of a run: equal numbers are one run, what is no number is refused with its name, and options are those that a network takes."""
 
+import functools
 import json
 
 import numpy as np
@@ -10,14 +11,11 @@ from lib.plan import ConfigError, labelled_plan, plan
 from lib.values import checked, finite, network_options
 
 EXPERIMENTS = ("rotated_mnist", "two_body", "discrete_rotation", "nbody", "loss_surface", "mocap", "mocap_mlp", "md17")
-RUNS = {  # of each name a run that has it
-    name: run
-    for experiment in EXPERIMENTS
-    for profile in ("quick", "paper")
-    for _, run in labelled_plan(experiment, profile)
-    for name in run
-} | {"assignment": plan("mocap", "assignments")[0], "centred": plan("mocap_mlp", "causes")[-1]}
-NUMBERS = sorted(name for name, run in RUNS.items() if isinstance(run[name], int | float) and not isinstance(run[name], bool))
+NUMBERS = (
+    "assignment", "batch_size", "cardinality", "clip", "copies", "decay", "error_draws", "error_samples", "evaluations", "gamma",
+    "horizon", "lambda_aug", "lambda_equiv", "lambda_ortho", "lambda_sparse", "lambda_task", "lr", "lr_decay", "lr_discriminator",
+    "n_eval", "n_train", "restarts", "seed", "sigma", "steps", "surface", "test_copies", "timesteps", "warmup",
+)  # fmt: skip
 NO_NUMBERS = [
     True,
     False,
@@ -40,18 +38,25 @@ def text(run):
     return json.dumps(run, sort_keys=True)
 
 
+@functools.cache
+def with_each_name() -> dict:
+    """Of each name a run that has it."""
+    planned = [
+        run for experiment in EXPERIMENTS for profile in ("quick", "paper") for _, run in labelled_plan(experiment, profile, seeds=[0])
+    ]
+    others = {"assignment": plan("mocap", "assignments")[0], "centred": plan("mocap_mlp", "causes")[-1]}
+    return {name: run for run in planned for name in run} | others
+
+
 def test_every_number_of_a_run_is_looked_at():
-    found = {
-        "assignment", "batch_size", "cardinality", "clip", "copies", "decay", "error_draws", "error_samples", "evaluations", "gamma",
-        "horizon", "lambda_aug", "lambda_equiv", "lambda_ortho", "lambda_sparse", "lambda_task", "lr", "lr_decay", "lr_discriminator",
-        "n_eval", "n_train", "restarts", "seed", "sigma", "steps", "surface", "test_copies", "timesteps", "warmup",
-    }  # fmt: skip
-    assert set(NUMBERS) == found
+    found = with_each_name().items()
+    assert sorted(name for name, run in found if isinstance(run[name], int | float) and not isinstance(run[name], bool)) == [*NUMBERS]
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_equal_numbers_are_one_run(name):
-    run, value = RUNS[name], RUNS[name][name]
+    run = with_each_name()[name]
+    value = run[name]
     assert text(checked(run)) == text(run)
     spelt = [str(value), f"{value:.17e}", yaml.safe_load(f"{value:e}".replace(".000000", "")), float(value), np.float64(value)]
     spelt += [int(value), np.int64(value), np.uint8(value)] if value == int(value) and value < 256 else [np.float32(value)]
@@ -63,7 +68,7 @@ def test_equal_numbers_are_one_run(name):
 def test_what_is_no_number_is_refused_with_name_and_value(name):
     for value in [*NO_NUMBERS, None]:
         with pytest.raises(ConfigError, match=rf"(?s)^{name}.* must be .*got ") as error:
-            checked({**RUNS[name], name: value})
+            checked({**with_each_name()[name], name: value})
         assert repr(value) in str(error.value)
 
 
@@ -117,18 +122,21 @@ def test_what_cannot_be_meant_is_named(experiment, changes, message):
 
 
 def test_choices_keep_their_form():
-    run = RUNS["centred"]
+    run, normed = with_each_name()["centred"], with_each_name()["norm"]
     assert checked({**run, "centred": np.False_})["centred"] is False
     with pytest.raises(ConfigError, match="centred must be one of True, False, got 0"):
         checked({**run, "centred": 0})
-    assert checked({**RUNS["norm"], "norm": 1})["norm"] == 1.0 and checked({**RUNS["norm"], "norm": None})["norm"] is None
+    assert checked({**normed, "norm": 1})["norm"] == 1.0 and checked({**normed, "norm": None})["norm"] is None
     for bad in (np.zeros(2), [None]):
         with pytest.raises(ConfigError, match="norm must be sqrt_dim"):
-            checked({**RUNS["norm"], "norm": bad})
+            checked({**normed, "norm": bad})
 
 
 def test_options_have_the_form_of_their_defaults():
-    run = RUNS["model_options"] | {"model": "transformer", "model_options": {"width": "96", "blocks": np.int64(4), "heads": 4.0}}
+    run = with_each_name()["model_options"] | {
+        "model": "transformer",
+        "model_options": {"width": "96", "blocks": np.int64(4), "heads": 4.0},
+    }
     assert text(checked(run)["model_options"]) == text({"width": 96, "blocks": 4, "heads": 4})
     run |= {"model": "cnn", "model_options": {"widths": (np.int64(8), 16.0, "32", 32)}}
     assert text(checked(run)["model_options"]) == text({"widths": [8, 16, 32, 32]})
