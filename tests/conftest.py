@@ -1,4 +1,4 @@
-"""Shapes are checked in every test: jaxtyping's annotations through beartype, on all of lib but what draws."""
+"""Shapes are checked in every test: jaxtyping's annotations through beartype, on all of lib but views whose whole numbers may be floats."""
 
 import importlib
 import os
@@ -9,8 +9,8 @@ from jaxtyping import install_import_hook
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for what tests start, too: each core has a process of tests, and more threads wait for each other
 
-LIB, DRAW = Path(__file__).parents[1] / "lib", ("dial", "discovery")
-install_import_hook([f"lib.{path.stem}" for path in LIB.iterdir() if path.stem not in DRAW], "beartype.beartype")
+LIB, VIEWS = Path(__file__).parents[1] / "lib", ("dial", "discovery", "report")
+install_import_hook([f"lib.{path.stem}" for path in LIB.iterdir() if path.stem not in VIEWS], "beartype.beartype")
 
 
 def pytest_collectstart() -> None:
