@@ -1,7 +1,8 @@
 """A run in miniature: every phase of it on a made-up problem, in float64, so that two versions of the code can be compared by numbers.
 
-Two versions that agree here, and whose task loads the same data, agree on what the run's record holds: a canary needs no file and well
-under a second. What it keeps of its run is all that the code branches on; only sizes shrink.
+Two versions that agree here, and whose task loads the same data, agree on what the run's record holds: a canary needs no file and about
+a second. What it keeps of its run is all that the code branches on; only sizes shrink. It trains as the second of a stack of two, whose
+other member has another seed and other weights.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -17,12 +20,17 @@ import torch
 
 from lib import liegan, tasks, train
 from lib.losses import METHODS
+from lib.records import agree
 
-FORM = 2  # of a canary: records of another one cannot be compared with today's
+FORM = 3  # of a canary: records of another one cannot be compared with today's
 STEPS = 12
 RATE, RATE_OF_BASES = 1e-4, 1e-5  # the most that a learning rate may be: with larger ones rounding decides where gradients have kinks
 DEPTHS, DEPTH = ("blocks", "layers"), 3  # options of networks, and the most of them that is kept
 NOISE = 1e-3  # of the start: a constant basis leaves pixels exactly on their places, where interpolation has kinks and rounding decides
+CHUNK = 5  # samples of a forward pass: fewer than are validated on
+RESTARTS, SEED = 4, 4  # so many, and from there, that validation and test nearly always disagree on the best of them
+TOLERANCE, FLOOR = 1e-6, 1e-8  # two canaries agree where every number does, relative to its size, and below the floor
+ROUNDING = {"tolerance": 1e-4, "floor": 1e-5}  # of what is computed in float32
 
 
 def trainer_of(run: Mapping[str, Any]) -> ModuleType:
@@ -33,16 +41,16 @@ def trainer_of(run: Mapping[str, Any]) -> ModuleType:
 def shrunk(run: Mapping[str, Any]) -> dict[str, Any]:
     """The run at the size of a canary, with one seed for all and without the sizes of its data.
 
-    Gamma, phases, restarts and looks at validation stay as they are, and there are so many steps that warm-up, decay and what follows have
-    two each.
+    Gamma, phases and looks at validation stay as they are, and there are so many steps that warm-up, decay and what follows have
+    two each. Numbers that the code could mistake for one another differ.
     """
     ends = [0.0, run.get("warmup", 0.0), run.get("decay", 1.0), 1.0]
     shares = [b - a for a, b in itertools.pairwise(ends) if b > a]
     steps = max(STEPS, math.ceil(3 / min(shares)))
-    small = {"seed": 0, "steps": steps, "batch_size": 4, "error_samples": 2, "error_draws": 2, "test_copies": 2, "surface": 3}
-    small |= {"copies": min(run.get("copies", 1), 3), "basis": "not the ground truth"}
+    small = {"seed": SEED, "steps": steps, "batch_size": 5, "error_samples": 6, "error_draws": 2, "test_copies": 4, "surface": 3}
+    small |= {"copies": min(run.get("copies", 1), 3), "restarts": RESTARTS, "basis": "not the ground truth"}
     rate = RATE_OF_BASES if METHODS[run["method"]].basis == "learnable" else RATE
-    small |= {name: min(run[name], rate) for name in ("lr", "lr_discriminator") if name in run}
+    small |= {name: min(run[name], times * rate) for name, times in {"lr": 1, "lr_discriminator": 2}.items() if name in run}
     most = dict.fromkeys(run["model_options"], 8) if METHODS[run["method"]].adversarial else dict.fromkeys(DEPTHS, DEPTH)
     small["model_options"] = {name: min(value, most.get(name, value)) for name, value in run["model_options"].items()}
     return {name: small.get(name, value) for name, value in run.items() if name not in tasks.SIZES}
@@ -53,16 +61,48 @@ def canary(run: Mapping[str, Any]) -> dict[str, Any]:
 
     A look at validation between the first and the last is made the best. Clipping is at the middle of the gradients' norms, as a first
     pass without it finds them, so that it binds on about half of the steps. A basis that was discovered before is replaced by one that
-    is not the ground truth.
+    is not the ground truth. Under `single` stand the terms of one step in float32, in which records are made and for which the code may
+    choose otherwise.
     """
     small = shrunk(run)
-    task = tasks.load_tiny(run["task"], **{name: run[name] for name in tasks.OPTIONS if name in run}).to("cpu", torch.float64)
-    trainer, options = trainer_of(run), {}
-    if trainer is train:
+    brief = {name: 1 if name == "steps" else value for name, value in small.items() if name not in ("restarts", "surface")}
+    with default(torch.float64):  # so that what is drawn is not rounded, which processors do differently
+        task = tiny(run, torch.float64)
         looks = min(run.get("evaluations", train.EVALUATIONS), small["steps"])
-        options = {"noise": NOISE, "favoured": round(0.6 * looks), "known": 1.1 * task.generators.roll(1, -1) if "basis" in run else None}
-    if "clip" in run:
-        free = trainer.fit(task, [{**small, "clip": math.inf}], **options)[0]["curves"]["gradient_norm"]
-        small["clip"] = statistics.median([*free, *sorted(free)[: len(free) % 2]])  # of an even number: between two of them
-    result = trainer.fit(task, [small], **options)[0]
-    return {"form": FORM, **{name: value for name, value in result.items() if name != "train_s"}}
+        options = {} if trainer_of(run) is liegan else {"noise": NOISE, "favoured": round(0.6 * looks)}
+        if "clip" in run:
+            free = train.fit(task, [{**small, "clip": math.inf}], **options)[0]["curves"]["gradient_norm"]
+            small["clip"] = statistics.median([*free, *sorted(free)[: len(free) % 2]])  # of an even number: between two of them
+        result = second_of_two(task, small, options)
+    single = second_of_two(tiny(run, torch.float32), brief, {})["curves"]
+    return {"form": FORM, "single": single, **{name: value for name, value in result.items() if name != "train_s"}}
+
+
+def alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two canaries agree."""
+    doubles = ({name: value for name, value in one.items() if name != "single"} for one in (a, b))
+    return agree(*doubles, TOLERANCE, FLOOR) and agree(a.get("single"), b.get("single"), **ROUNDING)
+
+
+def tiny(run: Mapping[str, Any], dtype: torch.dtype) -> tasks.Task:
+    """The made-up problem in the place of the run's task."""
+    task = tasks.load_tiny(run["task"], **{name: run[name] for name in tasks.OPTIONS if name in run})
+    return replace(task.to("cpu", dtype), chunk=CHUNK)
+
+
+def second_of_two(task: tasks.Task, run: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's result, trained beside one with another seed and other weights."""
+    known = {"known": 1.1 * task.generators.roll(1, -1)} if "basis" in run else {}
+    other = {name: run[name] * (1.1 + 0.1 * i) for i, name in enumerate(train.STACKABLE) if name in run} | {"seed": run["seed"] + 1}
+    return trainer_of(run).fit(task, [{**run, **other}, run], **known, **options)[1]
+
+
+@contextmanager
+def default(dtype: torch.dtype) -> Iterator[None]:
+    """That type for tensors that are made without one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -17,7 +17,7 @@ from lib.augmenter import averaged_prediction
 from lib.groups import random_stream
 from lib.tasks import Task
 
-CHUNK = 1000  # samples a forward pass
+RESIDUALS = 1000  # samples that the residual of a law is the median of
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def validation_loss(model: nn.Module, task: Task) -> Tensor:
     """l(f(x), y) over the validation set, without augmentation: the same yardstick for every method."""
     x, y = task.val
-    parts = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
+    parts = zip(x.split(task.chunk), y.split(task.chunk), strict=True)
     with evaluating(model):
         return torch.stack([task.loss(model(xi), yi) * len(yi) for xi, yi in parts]).sum() / len(y)
 
@@ -46,7 +46,7 @@ def predictors(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> dict[s
 
     def plain(x: Tensor) -> Tensor:
         with evaluating(learner.model):
-            return torch.cat([task.output(learner.model(part)) for part in x.split(CHUNK)])
+            return torch.cat([task.output(learner.model(part)) for part in x.split(task.chunk)])
 
     if not learner.averages:
         return {"": plain, "_plain": plain}
@@ -71,7 +71,7 @@ def evaluate(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> tuple[di
             scores |= {name + suffix: value for name, value in scores.items()}
             break
         for split, (x, y) in {"val": task.val, "test": task.test, **task.further}.items():
-            output = torch.cat([predict(part) for part in x.split(CHUNK)])
+            output = torch.cat([predict(part) for part in x.split(task.chunk)])
             scores[f"{split}_{task.metric_name}{suffix}"] = task.metric(output, y).item()
         reported = lambda x, predict=predict: task.reported(predict(x))  # noqa: E731
         actions = {"": task.rho_x} | ({"floor_": metrics.there_and_back(task.rho_x)} if task.interpolates else {})
@@ -108,7 +108,7 @@ def basis_scores(basis: Tensor, task: Task) -> dict[str, float]:
         for name, generators in {"": basis, "_truth": task.generators, "_random": noise}.items():
             draw = random_stream(0, "residual", basis.device)
             scores[f"residual{name}"] = metrics.symmetry_residual(
-                task.law, generators, task.test[0][:CHUNK], draw, rho_x=task.rho_x, rho_y=task.rho_y
+                task.law, generators, task.test[0][:RESIDUALS], draw, rho_x=task.rho_x, rho_y=task.rho_y
             )
         if task.rho_y is trivially:
             x = task.test[0][: 10 * task.size**2].double()

@@ -21,7 +21,7 @@ import math
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,15 @@ import torch
 from torch import Tensor
 
 from lib import models, tasks
-from lib.canary import FORM, canary, shrunk, trainer_of
+from lib.canary import FORM, alike, canary, shrunk, trainer_of
 from lib.digests import module_digest
-from lib.records import RESULTS, ROOT, basis_digest, read_record, write_record
+from lib.records import RESULTS, ROOT, DamagedRecordError, agree, basis_digest, read_record, write_record
 from lib.sources import DataError
 from lib.tasks import Task
 
 LEDGER = RESULTS / "verified.json"
 KEPT = ROOT / "build" / "replayed"  # what was replayed here, whether it agreed or not
-TOLERANCE = 1e-6  # two canaries agree where every number does, relative to its size
-FLOOR = 1e-8  # and absolutely below this: rounding of numbers that should be zero
+TOLERANCE = 1e-6  # the same data: another processor simulates it with another rounding
 
 
 class ReplayError(RuntimeError):
@@ -65,7 +64,7 @@ def state(record: Mapping[str, Any] | None, folder: Path | None = None) -> str:
     if record is None:
         return "missing"
     if folder is not None and "basis" in record["run"]:
-        source = _whole(folder / f"{record['run']['basis']}.json")
+        source = read_record(folder / f"{record['run']['basis']}.json")
         if state(source) in ("missing", "stale") or basis_digest(source) != record["known"]:
             return "stale"
     if record["digest"] == code_digest(record["run"]):
@@ -79,8 +78,8 @@ def state(record: Mapping[str, Any] | None, folder: Path | None = None) -> str:
 class Evidence:
     """What a record holds of its code or of its data, to be compared with what today's code, of `digest`, makes of the same question."""
 
-    def __init__(self, digest: str, question: Mapping[str, Any], recorded: Any, floor: float):
-        self.digest, self.question, self.recorded, self.floor = digest, question, recorded, floor
+    def __init__(self, digest: str, question: Mapping[str, Any], recorded: Any, same: Callable[[Any, Any], bool]):
+        self.digest, self.question, self.recorded, self.same = digest, question, recorded, same
         self.key = _sha([question, recorded])
 
     def agrees(self, ledger: bool = True) -> bool | None:
@@ -89,16 +88,16 @@ class Evidence:
         if ledger and self.key in _ledger(LEDGER).get(self.digest, ()):
             return True
         found = _answer(json.dumps(self.question, sort_keys=True), self.digest, anew=not ledger)
-        return None if found is None else agree(self.recorded, found, floor=self.floor)
+        return None if found is None else self.same(self.recorded, found)
 
 
 def evidence_of(record: Mapping[str, Any]) -> Iterator[Evidence]:
     """The record's canary; and its data, unless what loads them is the same."""
     run, digest = record["run"], code_digest(record["run"])
-    yield Evidence(digest, {"canary": shrunk(run)}, record["canary"], FLOOR)
+    yield Evidence(digest, {"canary": shrunk(run)}, record["canary"], alike)
     loader = loader_digest(run)
     if record["loader"] != loader:
-        yield Evidence(loader, {"data": data_of(run)}, record["fingerprint"], TOLERANCE)
+        yield Evidence(loader, {"data": data_of(run)}, record["fingerprint"], same_data)
 
 
 def data_of(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +112,7 @@ def _answer(question: str, digest: str, anew: bool = False) -> Any:
     What is kept counts as long as those who ask, this module and the canary's, and PyTorch are the same.
     """
     file = KEPT / f"{_sha([question, digest, module_digest('lib.freshness'), torch.__version__])}.json"
-    kept = None if anew else _whole(file, "answer")
+    kept = None if anew else read_record(file, "answer")
     if kept is not None:
         return kept["answer"]
     asked, threads = json.loads(question), torch.get_num_threads()
@@ -130,6 +129,11 @@ def _answer(question: str, digest: str, anew: bool = False) -> Any:
     with contextlib.suppress(OSError, ValueError):  # a folder that may not be written, a full disk, a number that JSON cannot hold
         write_record(file, {"answer": found})
     return found
+
+
+def same_data(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two fingerprints agree."""
+    return agree(a, b, TOLERANCE, TOLERANCE)
 
 
 def fingerprint(task: Task) -> dict[str, Any]:
@@ -160,29 +164,6 @@ def _shadow(x: Tensor) -> dict[str, Any]:
     return {"shape": list(x.shape), "norm": norm, "products": [product / norm if norm else 0.0 for product in products]}
 
 
-def agree(a: Any, b: Any, tolerance: float = TOLERANCE, floor: float = FLOOR) -> bool:
-    """Whether two nested results have the same shape and numbers that agree to `tolerance`, relative, or to `floor`."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(agree(a[key], b[key], tolerance, floor) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(agree(x, y, tolerance, floor) for x, y in zip(a, b, strict=True))
-    if isinstance(a, int | float) and isinstance(b, int | float):
-        return math.isclose(a, b, rel_tol=tolerance, abs_tol=floor)
-    return a == b
-
-
-def _whole(path: Path, *keys: str) -> dict[str, Any] | None:
-    """The file's content, or None where there is no file. Raises ReplayError with its path where it is not whole, or lacks a key."""
-    try:
-        content = read_record(path)
-        missing = content is not None and [key for key in keys if key not in content]
-    except (ValueError, TypeError) as error:
-        raise ReplayError(f"{path} is damaged, delete it or restore it from git: {error}") from error
-    if missing:
-        raise ReplayError(f"{path} is damaged, delete it or restore it from git: it holds no {', '.join(missing)}")
-    return content
-
-
 def _sha(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -194,9 +175,9 @@ def _sha(content: Any) -> str:
 def _ledger(path: Path) -> dict[str, frozenset[str]]:
     """Code digest -> keys of the evidence that agreed with that code."""
     try:
-        return {digest: frozenset(keys) for digest, keys in (_whole(path) or {}).items()}
-    except (AttributeError, TypeError) as error:
-        raise ReplayError(f"{path} is damaged, delete it or restore it from git: it does not list keys by digest") from error
+        return {digest: frozenset(keys) for digest, keys in (read_record(path) or {}).items()}
+    except TypeError as error:
+        raise DamagedRecordError(path, "it does not list keys by digest") from error
 
 
 def recorded(results: Path = RESULTS) -> list[Path]:
@@ -215,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="write what agreed to results/verified.json, and drop what did not")
     parser.add_argument("--sample", type=int, default=0, help="replay so many of those that the ledger vouches for, too")
     options = parser.parse_args(arguments)
-    records = {path: _whole(path, "run", "digest", "canary") for path in recorded()}
+    records = {path: read_record(path, "run", "digest", "canary") for path in recorded()}
     other = [r for r in records.values() if r["canary"].get("form") == FORM and r["digest"] != code_digest(r["run"])]
     evidence = {item.key + item.digest: item for record in other for item in evidence_of(record)}.values()
     known = [item for item in evidence if item.key in _ledger(LEDGER).get(item.digest, ())]

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
@@ -23,6 +24,13 @@ class MissingRecordError(LookupError):
     """A record that an artefact needs is not there."""
 
 
+class DamagedRecordError(RuntimeError):
+    """A file is not whole, or does not hold what it should."""
+
+    def __init__(self, path: Path, why: str):
+        super().__init__(f"{path} is damaged, delete it or restore it from git: {why}")
+
+
 def record_path(experiment: str, run: Mapping[str, Any], results: Path = RESULTS) -> Path:
     """<results>/runs/<experiment>/<scenario>-<model>-<method>-s<seed>-<digest of the configuration>.json"""
     key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:10]
@@ -35,16 +43,39 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(partial, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """The record, or None where there is none."""
-    return json.loads(path.read_text()) if path.is_file() else None
+def read_record(path: Path, *names: str) -> dict[str, Any] | None:
+    """The record, or None where there is none. Raises DamagedRecordError where it is not whole, or lacks one of the names."""
+    try:
+        record = json.loads(path.read_text()) if path.is_file() else None
+    except ValueError as error:
+        raise DamagedRecordError(path, str(error)) from error
+    if record is None:
+        return None
+    missing = [name for name in names if name not in record] if isinstance(record, dict) else ["record"]
+    if missing:
+        raise DamagedRecordError(path, f"it holds no {', '.join(missing)}")
+    return record
+
+
+def agree(a: Any, b: Any, tolerance: float, floor: float) -> bool:
+    """Whether two nested results have the same shape and numbers that agree to `tolerance`, relative, or to `floor`."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(agree(a[key], b[key], tolerance, floor) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(agree(x, y, tolerance, floor) for x, y in zip(a, b, strict=True))
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return math.isclose(a, b, rel_tol=tolerance, abs_tol=floor)
+    return a == b
 
 
 def basis_digest(record: Mapping[str, Any]) -> str:

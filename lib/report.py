@@ -148,7 +148,7 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
     truth. The cosines and the test score are for the reader. Raises MissingRecordError where a trial has no record.
     """
     labels, runs = zip(*labelled_plan(experiment, profile, results), strict=True)
-    names = ["lr", "lr_decay", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target"]
+    names = ["lr", "lr_decay", "clip", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target"]
     names += ["lambda_equiv", "lambda_aug", "lambda_sparse", "basic_wd", "weight", "unit", "width", "centred", "steps", "evaluations"]
     rows = []
     for label, record in zip(labels, records(experiment, runs, results), strict=True):

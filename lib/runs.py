@@ -24,10 +24,10 @@ from tqdm import tqdm
 from lib import models, tasks, train
 from lib.canary import canary, trainer_of
 from lib.data import DataError
-from lib.freshness import ReplayError, code_digest, fingerprint, loader_digest, state
+from lib.freshness import ReplayError, code_digest, data_of, fingerprint, loader_digest, state
 from lib.losses import METHODS
-from lib.plan import DATA, ConfigError, Run, plan, profile_of
-from lib.records import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, write_record
+from lib.plan import ConfigError, Run, plan, profile_of
+from lib.records import RESULTS, DamagedRecordError, MissingRecordError, basis_digest, provenance, read_record, record_path, write_record
 
 WANTED = {"missing": ("missing", "stale"), "earlier": ("missing", "stale", "earlier"), "never": (), "all": None}  # the states to train
 TIMED = ("smoke", "quick", "paper", "best")  # the profiles behind tables; what a search tries is not timed
@@ -131,7 +131,7 @@ def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", resu
     canaries = [canary(run) for run in stack]  # first: where one fails, nothing that was trained is lost
     first, started = stack[0], time.perf_counter()
     made = {"digest": code_digest(first), "loader": loader_digest(first), **provenance(device, torch.get_num_threads())}
-    task, shadow = load_task(first["task"], device, **{name: first[name] for name in DATA if name in first})
+    task, shadow = load_task(device, **data_of(first))
     source, trainer = discovered(experiment, first, results), trainer_of(first)
     known = None if source is None else torch.tensor(source["basis"])
     made |= {} if source is None else {"known": basis_digest(source)}
@@ -153,10 +153,10 @@ def discovered(experiment: str, run: Run, results: Path = RESULTS) -> dict[str, 
 
 
 @functools.lru_cache(maxsize=1)
-def load_task(name: str, device: str, **options: Any) -> tuple[tasks.Task, dict[str, Any]]:
+def load_task(device: str, task: str, **options: Any) -> tuple[tasks.Task, dict[str, Any]]:
     """The task on its device, and its fingerprint, kept for the next run of the same data."""
-    task = tasks.load(name, **options)
-    return task.to(device), fingerprint(task)
+    loaded = tasks.load(task, **options)
+    return loaded.to(device), fingerprint(loaded)
 
 
 # ------------------------------------------------------------------------------------------------------- command line
@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"lib.runs: {error}", file=sys.stderr)
         return 2
-    except ReplayError as error:
+    except (ReplayError, DamagedRecordError) as error:
         print(f"lib.runs: {error}; nothing was trained", file=sys.stderr)
         return 2
     except DataError as error:

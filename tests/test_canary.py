@@ -4,9 +4,10 @@ import functools
 import math
 
 import pytest
+import torch
 
 from lib import train
-from lib.canary import STEPS, canary, shrunk
+from lib.canary import STEPS, alike, canary, shrunk
 from lib.plan import labelled_plan
 from lib.train import phase_of
 
@@ -31,7 +32,7 @@ def test_each_phase_has_two_steps_and_the_run_keeps_what_the_code_branches_on(ex
         assert sum(phase.reach < 1 for phase in phases) >= 2
     if "decay" in run:
         assert sum(0 < phase.push < 1 for phase in phases) >= 2 and sum(phase.push == 0 for phase in phases) >= 2
-    kept = ("gamma", "norm", "warmup", "decay", "lr_decay", "clip", "evaluations", "restarts", "draw", "mask", "target", "similarity")
+    kept = ("gamma", "norm", "warmup", "decay", "lr_decay", "clip", "evaluations", "draw", "mask", "target", "similarity")
     assert all(small[name] == run[name] for name in kept if name in run)
 
 
@@ -56,3 +57,33 @@ def test_it_is_the_same_again_and_holds_finite_numbers(place):
     assert first == canary(planned(*place))
     assert all(map(math.isfinite, first["metrics"].values()))
     assert ("restarts" in first) == ("restarts" in planned(*place))
+
+
+def test_beside_it_in_its_stack_is_another_run_whose_seed_and_weights_all_differ(monkeypatch):
+    run, stacks, fit = planned("rotated_mnist", "SEMoLA"), [], train.fit
+    monkeypatch.setattr(train, "fit", lambda task, runs, **options: stacks.append(runs) or fit(task, runs, **options))
+    canary(run)
+    for other, own in stacks:
+        assert {name for name in own if other[name] != own[name]} == {name for name in train.STACKABLE if run.get(name)}
+
+
+def test_it_is_drawn_in_double_precision_but_for_one_step_and_leaves_the_default_as_it_was(monkeypatch):
+    seen, fit = [], train.fit
+
+    def noting(task, runs, **options):
+        seen.append((torch.get_default_dtype(), task.train[0].dtype, runs[-1]["steps"]))
+        return fit(task, runs, **options)
+
+    monkeypatch.setattr(train, "fit", noting)
+    canary(planned("partial_permutation", "MLP"))
+    assert seen == [(torch.float64, torch.float64, STEPS), (torch.float32, torch.float32, 1)]
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_two_canaries_agree_to_the_rounding_of_their_precisions():
+    one = {"form": 3, "metrics": {"mse": 1.0, "E": 0.0}, "single": {"val_loss": [1.0]}}
+    assert alike(one, {**one, "metrics": {"mse": 1.0 + 5e-7, "E": 5e-9}, "single": {"val_loss": [1.0 + 5e-5]}})
+    assert not alike(one, {**one, "metrics": {"mse": 1.0 + 5e-6, "E": 0.0}})
+    assert not alike(one, {**one, "metrics": {"mse": 1.0, "E": 5e-8}})
+    assert not alike(one, {**one, "single": {"val_loss": [1.0 + 5e-4]}})
+    assert not alike(one, {name: value for name, value in one.items() if name != "single"})

@@ -17,9 +17,9 @@ import torch
 from lib import freshness, tasks
 from lib.canary import canary
 from lib.digests import module_digest
-from lib.freshness import Evidence, ReplayError, agree, code_digest, evidence_of, fingerprint, loader_digest, state
+from lib.freshness import Evidence, ReplayError, code_digest, evidence_of, fingerprint, loader_digest, same_data, state
 from lib.plan import ConfigError, labelled_plan
-from lib.records import ROOT, read_record, record_path, write_record
+from lib.records import ROOT, DamagedRecordError, agree, read_record, record_path, write_record
 from lib.runs import train_missing
 
 STATES = """
@@ -143,8 +143,8 @@ def test_the_ledger_spares_the_replay_of_that_code_and_evidence_only(records, ke
     write_record(freshness.LEDGER, {evidence.digest: [evidence.key]})
     monkeypatch.setattr(freshness, "canary", lambda run: (_ for _ in ()).throw(RuntimeError("replayed")))
     assert state(record) == "verified"
-    other = Evidence("another digest", evidence.question, evidence.recorded, evidence.floor)
-    changed = Evidence(evidence.digest, evidence.question, {**evidence.recorded, "basis": 1.0}, evidence.floor)
+    other = Evidence("another digest", evidence.question, evidence.recorded, evidence.same)
+    changed = Evidence(evidence.digest, evidence.question, {**evidence.recorded, "basis": 1.0}, evidence.same)
     for unknown in (other, changed):
         with pytest.raises(ReplayError, match="replayed"):
             unknown.agrees()
@@ -218,7 +218,7 @@ def test_a_damaged_file_is_an_error_with_its_path_and_no_verdict(records, kept, 
     path.write_text(content)
     freshness._ledger.cache_clear()
     monkeypatch.setattr(freshness, "recorded", lambda: [path])
-    with pytest.raises(ReplayError, match=f"{path} is damaged"):
+    with pytest.raises(DamagedRecordError, match=f"{path} is damaged"):
         freshness.main([]) if place == "record" else state(record)
 
 
@@ -413,9 +413,9 @@ def test_a_fingerprint_tells_data_apart_and_not_rounding():
         {"val": (task.val[0], task.val[1].flip(0))},
         {"generators": -task.generators},
     ):
-        assert not agree(known, changed(**other), floor=freshness.TOLERANCE)
+        assert not same_data(known, changed(**other))
     nudged = x * (1 + 1e-7 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
-    assert agree(known, changed(train=(nudged, y)), floor=freshness.TOLERANCE)
+    assert same_data(known, changed(train=(nudged, y)))
 
 
 @pytest.mark.parametrize(
@@ -430,7 +430,7 @@ def test_a_fingerprint_tells_data_apart_and_not_rounding():
     ],
 )
 def test_agreement(a, b, same):
-    assert agree(a, b) is same
+    assert agree(a, b, 1e-6, 1e-8) is same
 
 
 def test_the_digest_of_this_package_is_taken_of_every_kind_of_run():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lib.plan import labelled_plan
-from lib.records import ROOT, commit, record_path, write_record
+from lib.records import ROOT, DamagedRecordError, commit, read_record, record_path, write_record
 from lib.runs import train_missing
 
 EXPERIMENT = "discrete_rotation"
@@ -59,6 +59,20 @@ def test_a_record_that_cannot_be_written_whole_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_record(tmp_path / "x.json", {"loss": float("nan")})
     assert os.listdir(tmp_path) == []
+
+
+def test_nothing_of_a_record_stays_where_the_disk_is_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError, match="no space"):
+        write_record(tmp_path / "x.json", {"loss": 1.0})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", ['{"run": {', "[1]", '{"another": 1}'])
+def test_a_damaged_record_is_named_with_its_path(tmp_path, content):
+    (path := tmp_path / "x.json").write_text(content)
+    with pytest.raises(DamagedRecordError, match=f"{path} is damaged"):
+        read_record(path, "run")
 
 
 def test_nothing_is_trained_when_all_is_there(results):

@@ -45,6 +45,7 @@ class Task:
     law : x -> y without noise, where it is known and the ground truth is a symmetry of it.
     interpolates : whether rho_x loses something on the way, so that E has a floor.
     graph : of the tokens, the same for every sample, for networks that pass messages along its edges.
+    chunk : samples of a forward pass where nothing is learnt.
     data, sha256 : the label of the data (official, rebuilt, surrogate, simulated) and the digest of its file.
     """
 
@@ -72,6 +73,7 @@ class Task:
     law: Callable[[Tensor], Tensor] | None = None
     interpolates: bool = False
     graph: Molecule | None = None
+    chunk: int = 1000
     output: Callable[[Tensor], Tensor] = unchanged
     as_target: Callable[[Tensor], Tensor] = unchanged
     reported: Callable[[Tensor], Tensor] = unchanged
