@@ -52,15 +52,12 @@ SHARED = {  # experiments that take the settings of another, or of another too
 }
 AT_BEST_BETA = ("nbody", "mocap", "mocap_mlp", "md17")  # whose tables take, of a row's values of beta, the best on validation
 AUTHORS = "its authors' settings, not searched; no validation in its own run"
-ONE_START = "one start, where others keep the better of two"
 BETAS = "beta chosen again among these, on validation, with the table's own seeds"
 STATED = {  # experiment -> label -> how it was given less or more than the others of its table
     "rotated_mnist": {"LieGAN (8 filters)": "its authors' settings but for its filters, not searched; no validation in its own run"},
     "two_body": {
         **dict.fromkeys(("LieGAN_2", "LieGAN_4"), AUTHORS),
         "LieGAN_0": "its authors' settings for Mask_2, not searched; no validation in its own run",
-        **dict.fromkeys(("MLP", "EMLP + GT", "EMLP + LieGAN_0", "EMLP + LieGAN_2", "EMLP + LieGAN_4"), ONE_START),
-        **dict.fromkeys((f"MLP + LieGAN_{mask} aug" for mask in (0, 2, 4)), ONE_START),
     },
     "discrete_rotation": {"LieGAN": AUTHORS},
     "partial_permutation": {"LieGAN": "its code's defaults, not searched; no validation in its own run"},

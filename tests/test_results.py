@@ -21,7 +21,7 @@ LABELS = {"rotated_mnist": ("official",), "mocap": ("official", "rebuilt"), "md1
 DRAWN_TWICE = ("semola_fig2", "remul_fig1", "remul_fig4")  # a heat map, a surface in space, points and lines
 PROFILES = [(e, profile) for e in RECORDED for profile in parameters(e)["profiles"] if profile not in ("smoke", "paper")]
 AWAITED = {  # searches whose trials are not all recorded yet
-    ("two_body", "search_equal"), ("rotated_mnist", "search_equal"), ("rotated_mnist_ablations", "search"),
+    ("rotated_mnist", "search_equal"), ("rotated_mnist_ablations", "search"),
     ("nbody", "search_beta"),
     ("mocap", "search_equal"), ("mocap_mlp", "search_equal"), ("md17", "search_equal"),
 }  # fmt: skip
