@@ -102,8 +102,8 @@ def discover(task: Task, run: Mapping[str, Any], progress: Callable[[int], None]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # weights and dropout draw from the global stream
         discriminator = DISCRIMINATORS[run["model"]](inputs, **run["model_options"]).to(device, dtype)
-        generator_step = torch.optim.Adam([basis], lr=run["lr"], betas=(0.5, 0.999))
-        discriminator_step = torch.optim.Adam(discriminator.parameters(), lr=run["lr_discriminator"])
+        generator_step = torch.optim.Adam([basis], lr=run["lr"], betas=(0.5, 0.999), fused=True)
+        discriminator_step = torch.optim.Adam(discriminator.parameters(), lr=run["lr_discriminator"], fused=True)
         batches, draws = random_stream(seed, "batches", device), random_stream(seed, "augment", device)
         steps, size = run["steps"], min(run["batch_size"], len(y_train))
         checks = {max(1, round(steps * (i + 1) / EVALUATIONS)) for i in range(EVALUATIONS)}
