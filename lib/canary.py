@@ -10,8 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from lib import liegan, tasks, train
+from lib.learner import default_dtype
 from lib.losses import METHODS
 from lib.records import agree
 
@@ -66,7 +66,7 @@ def canary(run: Mapping[str, Any]) -> dict[str, Any]:
     """
     small = shrunk(run)
     brief = {name: 1 if name == "steps" else value for name, value in small.items() if name not in ("restarts", "surface")}
-    with default(torch.float64):  # so that what is drawn is not rounded, which processors do differently
+    with default_dtype(torch.float64):  # so that what is drawn is not rounded, which processors do differently
         task = tiny(run, torch.float64)
         looks = min(run.get("evaluations", train.EVALUATIONS), small["steps"])
         options = {} if trainer_of(run) is liegan else {"noise": NOISE, "favoured": round(0.6 * looks)}
@@ -95,14 +95,3 @@ def second_of_two(task: tasks.Task, run: Mapping[str, Any], options: Mapping[str
     known = {"known": 1.1 * task.generators.roll(1, -1)} if "basis" in run else {}
     other = {name: run[name] * (1.1 + 0.1 * i) for i, name in enumerate(train.STACKABLE) if name in run} | {"seed": run["seed"] + 1}
     return trainer_of(run).fit(task, [{**run, **other}, run], **known, **options)[1]
-
-
-@contextmanager
-def default(dtype: torch.dtype) -> Iterator[None]:
-    """That type for tensors that are made without one."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

@@ -62,10 +62,13 @@ def evaluate(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> tuple[di
     """Metrics of a trained learner, by name, and its basis.
 
     Every metric of the prediction stands twice: of the averaged predictor, and of f(x) with the suffix `_plain`. E and E' are taken over
-    each of the task's groups: the first without its name, the others with theirs, E_so2.
+    each of the task's groups: the first without its name, the others with theirs, E_so2; of networks that say `equivariant`, exactly, they
+    are taken in float64, so that their rounding is not mistaken for a symmetry that is missing.
     """
     scores, first = {}, next(iter(task.groups))
-    x_error = task.test[0][: run["error_samples"]]
+    turned = learner.in_double() if getattr(learner.model, "equivariant", False) else learner
+    of_turned, data = predictors(turned, turned.task, run), turned.task
+    x_error = data.test[0][: run["error_samples"]]
     for suffix, predict in predictors(learner, task, run).items():
         if suffix and not learner.averages:
             scores |= {name + suffix: value for name, value in scores.items()}
@@ -73,13 +76,13 @@ def evaluate(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> tuple[di
         for split, (x, y) in {"val": task.val, "test": task.test, **task.further}.items():
             output = torch.cat([predict(part) for part in x.split(task.chunk)])
             scores[f"{split}_{task.metric_name}{suffix}"] = task.metric(output, y).item()
-        reported = lambda x, predict=predict: task.reported(predict(x))  # noqa: E731
-        actions = {"": task.rho_x} | ({"floor_": metrics.there_and_back(task.rho_x)} if task.interpolates else {})
-        for (prefix, action), (group, sample) in itertools.product(actions.items(), task.groups.items()):
-            draw = random_stream(run["seed"], "errors", task.generators.device)
+        reported = lambda x, predict=of_turned[suffix]: data.reported(predict(x))  # noqa: E731
+        actions = {"": data.rho_x} | ({"floor_": metrics.there_and_back(data.rho_x)} if data.interpolates else {})
+        for (prefix, action), (group, sample) in itertools.product(actions.items(), data.groups.items()):
+            draw = random_stream(run["seed"], "errors", data.generators.device)
             e, e_prime = metrics.equivariance_errors(
-                reported, x_error, lambda count, draw=draw, sample=sample: sample(count, draw, task.generators.dtype),
-                run["error_draws"], rho_x=action, rho_y=task.rho_y,
+                reported, x_error, lambda count, draw=draw, sample=sample: sample(count, draw, data.generators.dtype),
+                run["error_draws"], rho_x=action, rho_y=data.rho_y,
             )  # fmt: skip
             name = "" if group == first else f"_{group}"
             scores |= {f"{prefix}E{name}{suffix}": e, f"{prefix}E_prime{name}{suffix}": e_prime}

@@ -32,7 +32,7 @@ class Learner(nn.Module):
     def __init__(self, run: Run, task: Task, known: Tensor | None = None):
         super().__init__()
         self.run, self.task, self.method = run, task, method_named(run["method"])
-        known = (task.generators if known is None else known).cpu()
+        self.known, known = known, (task.generators if known is None else known).cpu()
         shapes = task.train[0].shape[1:], task.outputs
         if getattr(models.class_of(run["model"]), "needs_graph", False) and task.graph is None:
             raise ValueError(
@@ -54,6 +54,14 @@ class Learner(nn.Module):
     def averages(self) -> bool:
         """Whether predictions are averaged over the augmenter: a basis has inverses to average with, and is what the method found."""
         return isinstance(self.augmenter, LieAugmenter)
+
+    def in_double(self) -> Learner:
+        """The same in float64, its network's constants computed in it: what is equivariant but for rounding is so to float64's."""
+        with default_dtype(torch.float64):
+            twin = Learner(self.run, self.task.to(self.task.generators.device, torch.float64), self.known)
+        for own, parameter in zip(twin.parameters(), self.parameters(), strict=True):
+            own.data.copy_(parameter)
+        return twin
 
     def forward(
         self, x: Tensor, y: Tensor, coefficients: Tensor | None, weights: Mapping[str, Tensor | float], phase: Phase, *offsets: Tensor
@@ -95,6 +103,17 @@ def draws(model: nn.Module, x: Tensor) -> bool:
 def streams(device: torch.device) -> list[Tensor]:
     """The states of the global streams that a pass on `device` may draw from."""
     return [torch.random.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """That type for tensors that are made without one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager

@@ -6,9 +6,12 @@ import math
 import pytest
 import torch
 
-from lib import actions, metrics
+from lib import actions, metrics, models, tasks, train
 from lib.augmenter import LieAugmenter, averaged_prediction
+from lib.canary import shrunk
 from lib.groups import bracket, exp_map, haar, matrix_exp, normalised, rotations, rotations_between, so
+from lib.learner import Learner
+from lib.plan import labelled_plan
 
 HALVES = [torch.bfloat16, torch.float16]
 
@@ -162,3 +165,25 @@ def test_scores_of_a_basis_do_not_hang_on_autocast(half, generator):
         assert scores(basis, truth, points) == expected
     coarse = scores(basis.to(half), truth.to(half), points.to(half))
     assert coarse[:-1] == pytest.approx(expected[:-1], abs=2 * torch.finfo(half).eps)
+
+
+EXACT = {"two_body": "EMLP + GT", "nbody": "SE(3)-Transformer", "loss_surface": "GATr", "mocap_mlp": "EMLP", "md17": "EGNN"}
+
+
+@pytest.mark.parametrize("experiment", EXACT)
+def test_errors_of_exactly_equivariant_networks_are_measured_in_float64(experiment):
+    run = dict(labelled_plan(experiment, "quick"))[EXACT[experiment]]
+    run = {name: value for name, value in shrunk(run).items() if name not in ("restarts", "surface")} | {"steps": 2}
+    task = tasks.load_tiny(run["task"], **{name: run[name] for name in tasks.OPTIONS if name in run})
+    assert models.class_of(run["model"]).equivariant and task.generators.dtype == torch.float32
+    scores = train.fit(task, [run])[0]["metrics"]
+    assert all(value < 1e-13 for name, value in scores.items() if name.startswith("E"))
+    learner = Learner(run, task)
+    x, twin = task.test[0], learner.in_double()
+    assert twin.model(x.double()).dtype == torch.float64 and torch.get_default_dtype() == torch.float32
+    torch.testing.assert_close(twin.model(x.double()).float(), learner.model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_networks_say_that_they_are_exactly_equivariant_where_they_are():
+    says = {name for name in models.MODELS if getattr(models.class_of(name), "equivariant", False)}
+    assert says == {"emlp", "tensor_emlp", "se3_transformer", "gatr", "egnn"}

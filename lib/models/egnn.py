@@ -45,6 +45,7 @@ class EGNN(nn.Module):
     Source: Satorras et al. 2021, EGNN with velocities of their N-body code; node and edge features from GMN; REMUL B.3.
     """
 
+    equivariant = True  # exactly: to the rounding of its precision
     needs_graph = True
     loops_on_cpu = True  # as the GNN
 

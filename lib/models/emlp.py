@@ -122,6 +122,7 @@ class EMLP(nn.Module):
     Source: Finzi et al. (2021); SEMoLA A.4.1.
     """
 
+    equivariant = True  # exactly: to the rounding of its precision
     loops_on_cpu = True  # its stacked products round differently from its single ones
 
     def __init__(

@@ -136,6 +136,7 @@ class GATr(nn.Module):
     Source: Brehmer et al. 2023 and its code's defaults (multi-query attention of twice the width, distance-aware, join with a reference).
     """
 
+    equivariant = True  # exactly: to the rounding of its precision
     PENALTY = 0.01  # of the regulariser; GATr's
 
     def __init__(

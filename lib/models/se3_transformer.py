@@ -162,6 +162,8 @@ class SE3Transformer(nn.Module):
     Source: Fuchs et al. 2020 as configured for GATr's N-body baseline; REMUL B.1.
     """
 
+    equivariant = True  # exactly: to the rounding of its precision
+
     def __init__(
         self,
         inputs: torch.Size,

@@ -144,6 +144,8 @@ class TensorEMLP(TensorMLP):
     they make no difference, to Adam's steps they do. The group is Ours: REMUL names none.
     """
 
+    equivariant = True  # exactly: to the rounding of its precision
+
     def __init__(
         self, inputs: torch.Size, outputs: torch.Size, generators: Tensor | None = None, *, group: str = "SO(3)", channels: int = 532,
         blocks: int = 3, unit: float = 1.0,
