@@ -18,9 +18,10 @@ import yaml
 from lib import tasks
 from lib.canary import alike
 from lib.data import DataError
+from lib.files import ROOT
 from lib.freshness import data_of
 from lib.plan import labelled_plan, plan
-from lib.records import ROOT, agree, machine, provenance, read_record, record_path, write_record
+from lib.records import agree, machine, provenance, read_record, record_path, write_record
 from lib.runs import load_task, stacked, state_of, train_missing
 
 EXPERIMENTS = ("rotated_mnist", "discrete_rotation", "partial_permutation")  # tried at smoke

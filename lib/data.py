@@ -8,7 +8,6 @@ fixed dates, no compression, no pickles), whose digest is here, so that `data.dv
 from __future__ import annotations
 
 import io
-import os
 import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from lib import motion
-from lib.sources import ROOT, DataError, Source, check, fetched, reading
+from lib.files import ROOT, whole
+from lib.sources import DataError, Source, check, fetched, reading
 
 ROUTES = ("mirror", "official", "package")
 
@@ -132,14 +132,8 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray], sha256: str) -> None
             with archive.open(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), "w") as entry:
                 np.lib.format.write_array(entry, np.ascontiguousarray(arrays[name]), allow_pickle=False)
     check(str(path), buffer.getvalue(), sha256)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with reading(f"{path} cannot be written"):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(buffer.getvalue())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with reading(f"{path} cannot be written"), whole(path) as partial:
+        partial.write_bytes(buffer.getvalue())
 
 
 def main(names: Sequence[str]) -> int:

@@ -32,7 +32,8 @@ from torch import Tensor
 from lib import models, tasks
 from lib.canary import FORM, alike, canary, shrunk, trainer_of
 from lib.digests import module_digest
-from lib.records import RESULTS, ROOT, DamagedRecordError, agree, basis_digest, read_record, write_record
+from lib.files import ROOT
+from lib.records import RESULTS, DamagedRecordError, agree, basis_digest, read_record, write_record
 from lib.sources import DataError
 from lib.tasks import Task
 

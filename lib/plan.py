@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 
 from lib import models, tasks
+from lib.files import ROOT
 from lib.freshness import state
 from lib.liegan import DISCRIMINATORS
 from lib.losses import METHODS
-from lib.records import RESULTS, ROOT, read_record, record_path
+from lib.records import RESULTS, read_record, record_path
 from lib.values import DATA, WHOLE, ConfigError, Run, checked, listed, nearest, network_options, number, options, refuse_unknown
 
 COMMON = (

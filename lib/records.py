@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from lib.files import ROOT, whole
+
 RESULTS = ROOT / "results"
 
 
@@ -41,16 +42,10 @@ def record_path(experiment: str, run: Mapping[str, Any], results: Path = RESULTS
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write the file whole or not at all: temporary file, fsync, rename. Raises ValueError for a number JSON cannot hold."""
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as partial, open(partial, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_record(path: Path, *names: str) -> dict[str, Any] | None:

@@ -7,11 +7,9 @@ A figure is an SVG drawn from the CSV beside it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,12 @@ import seaborn as sns
 from lib.artefacts import FIGURES, TABLES
 from lib.data import DataError
 from lib.dial import at_best_beta
+from lib.files import ROOT, whole
 from lib.hyperparameters import with_hyperparameters
 from lib.losses import METHODS
 from lib.plan import ConfigError, best_profile, labelled_plan, parameters
 from lib.probe import probes
-from lib.records import RESULTS, ROOT, MissingRecordError, record_path
+from lib.records import RESULTS, MissingRecordError, record_path
 from lib.runs import records
 from lib.times import at_work
 
@@ -240,18 +239,6 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """The frame as a CSV file, floats to six significant digits, whole or not at all."""
     with whole(path) as partial:
         frame.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A path beside it, whose file takes its place where nothing was raised, and is removed otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from lib.data import DataError
+from lib.files import ROOT
 from lib.plan import plan
 from lib.probe import probe_missing
-from lib.records import RESULTS, ROOT
+from lib.records import RESULTS
 from lib.report import build, paper_layout, results_of, search_summary
 from lib.runs import train_missing
 

@@ -17,9 +17,10 @@ import torch
 from lib import freshness, tasks
 from lib.canary import canary
 from lib.digests import module_digest
+from lib.files import ROOT
 from lib.freshness import Evidence, ReplayError, code_digest, evidence_of, fingerprint, loader_digest, same_data, state
 from lib.plan import ConfigError, labelled_plan
-from lib.records import ROOT, DamagedRecordError, agree, read_record, record_path, write_record
+from lib.records import DamagedRecordError, agree, read_record, record_path, write_record
 from lib.runs import train_missing
 
 STATES = """

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from lib import runs, tasks
+from lib.files import ROOT
 from lib.molecules import benzene, molecule
 from lib.plan import DATA, OPTIONAL
-from lib.sources import ROOT, DataError, mirrored
+from lib.sources import DataError, mirrored
 from lib.tasks import md17
 from lib.values import ConfigError, checked
 

@@ -15,7 +15,8 @@ import torch
 from lib import data, motion, sources, tasks
 from lib.actions import on_bodies, on_stacks
 from lib.canary import canary
-from lib.data import DATASETS, ROOT, DataError, fetch, read
+from lib.data import DATASETS, DataError, fetch, read
+from lib.files import ROOT
 from lib.groups import haar
 from lib.plan import ConfigError, plan
 from lib.tasks import mocap

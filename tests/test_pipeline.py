@@ -18,8 +18,8 @@ from lib import probe, runs
 from lib.artefacts import FIGURES, TABLES
 from lib.budgets import SHARED
 from lib.data import DATASETS
+from lib.files import ROOT
 from lib.plan import parameters
-from lib.records import ROOT
 from lib.report import notebook_of
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())

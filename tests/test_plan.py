@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from lib import plan as planning
-from lib.plan import ROOT, ConfigError, labelled_plan, parameters, parsed, plan, profile_of
+from lib.files import ROOT
+from lib.plan import ConfigError, labelled_plan, parameters, parsed, plan, profile_of
 from lib.records import record_path
 
 CHANGES = [

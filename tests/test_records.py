@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from lib.files import ROOT
 from lib.plan import labelled_plan
-from lib.records import ROOT, DamagedRecordError, commit, read_record, record_path, write_record
+from lib.records import DamagedRecordError, commit, read_record, record_path, write_record
 from lib.runs import train_missing
 
 EXPERIMENT = "discrete_rotation"

@@ -7,7 +7,8 @@ import pytest
 
 from lib import report
 from lib.artefacts import PERCEPTRONS, TABLES, TRANSFORMERS
-from lib.records import RESULTS, ROOT, write_record
+from lib.files import ROOT, whole
+from lib.records import RESULTS, write_record
 from lib.tasks import scenarios
 
 MEASURED = {"remul_tab1": "mocap", "remul_tab1_mlp": "mocap", "remul_tab2": "md17"}
@@ -138,11 +139,11 @@ def test_results_are_read_once_and_again_where_a_record_or_a_setting_changed(mon
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     (tmp_path / "figure.svg").write_text("committed")
-    with pytest.raises(RuntimeError), report.whole(tmp_path / "figure.svg") as partial:
+    with pytest.raises(RuntimeError), whole(tmp_path / "figure.svg") as partial:
         partial.write_text("half")
         raise RuntimeError("in the middle")
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"figure.svg": "committed"}
-    with report.whole(tmp_path / "new" / "figure.svg") as partial:
+    with whole(tmp_path / "new" / "figure.svg") as partial:
         partial.write_text("all")
         assert not (tmp_path / "new" / "figure.svg").exists()
     assert [file.read_text() for file in (tmp_path / "new").iterdir()] == ["all"]

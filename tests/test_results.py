@@ -10,10 +10,11 @@ import yaml
 
 from lib.artefacts import FIGURES, TABLES
 from lib.data import DataError
+from lib.files import ROOT
 from lib.losses import METHODS
 from lib.plan import parameters, plan
 from lib.records import MissingRecordError, record_path
-from lib.report import RESULTS, ROOT, build, main, results_of, search_summary
+from lib.report import RESULTS, build, main, results_of, search_summary
 from lib.runs import records
 
 RECORDED = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["foreach"]

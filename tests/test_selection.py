@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from lib.budgets import APART, AT_BEST_BETA, REPLACED, STATED, budget, given, is_search
+from lib.files import ROOT
 from lib.plan import labelled_plan
-from lib.records import ROOT, read_record, record_path
+from lib.records import read_record, record_path
 from lib.train import FAR
 
 TEXT = (ROOT / "params.yaml").read_text()

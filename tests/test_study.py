@@ -4,7 +4,8 @@ import pytest
 
 from lib import study
 from lib.data import DataError
-from lib.records import RESULTS, ROOT
+from lib.files import ROOT
+from lib.records import RESULTS
 from lib.study import Study, needs_data
 
 

@@ -26,9 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.files import ROOT
 from lib.groups import random_stream
 from lib.molecules import Molecule, molecule
-from lib.sources import ROOT, DataError, check, mirrored, reading
+from lib.sources import DataError, check, mirrored, reading
 from lib.tasks import Task
 from lib.tasks.bodies import prediction_of_positions
 

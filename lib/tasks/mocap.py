@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lib.data import ROOT, read
+from lib.data import read
+from lib.files import ROOT
 from lib.groups import random_stream, rotations, uniform
 from lib.tasks import Task
 from lib.tasks.bodies import prediction_of_positions

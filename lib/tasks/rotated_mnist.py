@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from lib.actions import on_images, pixel_grid, rotate_images, trivially
-from lib.data import ROOT, read
+from lib.data import read
+from lib.files import ROOT
 from lib.groups import affine, affine_family, affine_mask, rotations, so, uniform
 from lib.metrics import accuracy
 from lib.tasks import Task
