@@ -88,6 +88,13 @@ def test_figures_follow_from_the_records(name, tmp_path, monkeypatch):
         assert build(name, drawings=tmp_path) and (tmp_path / f"{name}.svg").read_text() == text, "two drawings differ"
 
 
+@pytest.mark.parametrize("experiment", RECORDED)
+def test_every_record_is_of_a_run_that_a_profile_plans(experiment):
+    planned = {record_path(experiment, run).name for profile in parameters(experiment)["profiles"] for run in plan(experiment, profile)}
+    there = {path.name for path in (RESULTS / "runs" / experiment).glob("*.json") if not path.name.startswith("probe-")}
+    assert there <= planned, "what nothing plans is in git's history: remove it"
+
+
 def test_a_missing_record_stops_rendering_with_the_run_and_the_command(tmp_path):
     shutil.copytree(RESULTS / "runs" / "rotated_mnist", tmp_path / "runs" / "rotated_mnist")
     run = plan("rotated_mnist", "quick")[-1]
