@@ -27,7 +27,7 @@ AWAITED = {  # searches whose trials are not all recorded yet
     ("mocap", "search_equal"), ("mocap_mlp", "search_equal"), ("md17", "search_equal"),
 }  # fmt: skip
 # experiments of whose `quick` runs some are not trained yet by code whose canaries can be compared with today's
-TO_TRAIN_AGAIN = {*RECORDED} - {"two_body", "two_body_3", "planted_symmetry", "loss_surface", "nbody_samples", "timing"}
+TO_TRAIN_AGAIN = {*RECORDED} - {"two_body", "two_body_3", "planted_symmetry", "loss_surface", "nbody_samples", "timing", "partial_permutation"}
 
 
 @pytest.mark.parametrize(("experiment", "profile"), [place for place in PROFILES if place not in AWAITED])
