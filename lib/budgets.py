@@ -42,7 +42,11 @@ REPLACED = {  # searches that decide no setting any more (params.yaml says why),
     ("mocap_mlp", "search"): "search_equal",
     ("mocap_mlp", "search_units"): "search_equal",
 }
-APART = {("rotated_mnist", "search_out30"), ("rotated_mnist", "search_out30_warmup")}  # of a question that decides no setting
+APART = {
+    ("rotated_mnist", "search_out30"),
+    ("rotated_mnist", "search_out30_warmup"),
+    ("two_body_3", "search_push"),
+}  # of a question that decides no setting
 SHARED = {  # experiments that take the settings of another, or of another too
     "rotated_mnist_efficiency": ["rotated_mnist"],
     "rotated_mnist_ablations": ["rotated_mnist", "rotated_mnist_ablations"],
