@@ -63,7 +63,8 @@ def evaluate(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> tuple[di
 
     Every metric of the prediction stands twice: of the averaged predictor, and of f(x) with the suffix `_plain`. E and E' are taken over
     each of the task's groups: the first without its name, the others with theirs, E_so2; of networks that say `equivariant`, exactly, they
-    are taken in float64, so that their rounding is not mistaken for a symmetry that is missing.
+    are taken in float64, so that their rounding is not mistaken for a symmetry that is missing. For
+    E the averaged predictor draws from its stream anew, whatever it has predicted before.
     """
     scores, first = {}, next(iter(task.groups))
     turned = learner.in_double() if getattr(learner.model, "equivariant", False) else learner

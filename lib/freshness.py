@@ -60,7 +60,7 @@ def loader_digest(run: Mapping[str, Any]) -> str:
 def state(record: Mapping[str, Any] | None, folder: Path | None = None) -> str:
     """One of the states above. A run that took its basis from another's record, looked for in `folder`, needs that record as it was.
 
-    Raises ReplayError where that cannot be found out.
+    Raises ReplayError where that cannot be found out, DamagedRecordError where a file that it needs is not whole.
     """
     if record is None:
         return "missing"

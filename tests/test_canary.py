@@ -63,6 +63,7 @@ def test_beside_it_in_its_stack_is_another_run_whose_seed_and_weights_all_differ
     run, stacks, fit = planned("rotated_mnist", "SEMoLA"), [], train.fit
     monkeypatch.setattr(train, "fit", lambda task, runs, **options: stacks.append(runs) or fit(task, runs, **options))
     canary(run)
+    assert len(stacks) == 2, "in double precision, and one step in single"
     for other, own in stacks:
         assert {name for name in own if other[name] != own[name]} == {name for name in train.STACKABLE if run.get(name)}
 

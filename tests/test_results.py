@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import papermill
 import pytest
+import torch
 import yaml
 
 from lib.artefacts import FIGURES, TABLES
@@ -13,7 +14,7 @@ from lib.data import DataError
 from lib.files import ROOT
 from lib.losses import METHODS
 from lib.plan import parameters, plan
-from lib.records import MissingRecordError, record_path
+from lib.records import MissingRecordError, read_record, record_path
 from lib.report import RESULTS, build, main, results_of, search_summary
 from lib.runs import records
 
@@ -96,6 +97,19 @@ def test_every_record_is_of_a_run_that_a_profile_plans(experiment):
     planned = {record_path(experiment, run).name for profile in parameters(experiment)["profiles"] for run in plan(experiment, profile)}
     there = {path.name for path in (RESULTS / "runs" / experiment).glob("*.json") if not path.name.startswith("probe-")}
     assert there <= planned, "what nothing plans is in git's history: remove it"
+
+
+def test_a_run_that_takes_its_basis_from_another_moved_the_data_by_it():
+    """Its own record holds the basis that it averaged over, at the norm of its augmenter; the source's is as it was found."""
+    compared = 0
+    for experiment in RECORDED:
+        for record in records(experiment, [run for run in plan(experiment, "quick") if "basis" in run]):
+            if record["basis"] is not None:
+                source = read_record(RESULTS / "runs" / experiment / f"{record['run']['basis']}.json")["basis"]
+                ours, theirs = (torch.tensor(basis).flatten(1) for basis in (record["basis"], source))
+                torch.testing.assert_close(torch.nn.functional.cosine_similarity(ours, theirs), torch.ones(len(ours)))
+                compared += 1
+    assert compared
 
 
 def test_a_missing_record_stops_rendering_with_the_run_and_the_command(tmp_path):
