@@ -97,7 +97,7 @@ def validation(record: dict) -> float:
 
 def flat(run: dict) -> dict:
     """A run's settings and its network's, null where it has none."""
-    return {"warmup": None, "decay": None, "lr_decay": None, "basic_wd": None, "unit": None} | run | run["model_options"]
+    return {"warmup": None, "decay": None, "lr_decay": None, "clip": None, "basic_wd": None, "unit": None} | run | run["model_options"]
 
 
 def varied(runs: list[dict]) -> list[str]:
@@ -117,7 +117,7 @@ def chosen(records: list[dict], sparsest: bool = False) -> dict:
 
 
 SOURCES = {("discrete_rotation", "SEMoLA"): "partial_permutation"}  # where validation does not decide, as params.yaml says
-DECIDING = [place for place in SEARCHES if place not in {*REPLACED, *APART} and place[1] in ("search", "search_equal")]
+DECIDING = [place for place in SEARCHES if place not in {*REPLACED, *APART} and place[1] in ("search", "search_beta", "search_equal")]
 
 
 @pytest.mark.parametrize("experiment", ["rotated_mnist", "two_body", "discrete_rotation"])
