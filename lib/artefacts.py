@@ -18,7 +18,7 @@ class Table:
     floor: str = ""  # the row whose interpolation floor is a row of its own
     discovered: bool = False  # only the rows that discover a basis
     hyperparameters: bool = False  # keys are settings, not results
-    at_best_beta: bool = False  # of a model that turns beta, only the runs at the one chosen on validation
+    one_beta: bool = False  # of a model that turns beta, only the runs at the one chosen on validation
     profile: str = ""  # the committed records of this one, whichever is asked for
     published: str = ""  # the table whose published values stand beside ours, where it is another
 
@@ -87,15 +87,15 @@ TABLES = {
     "semola_tab18": Table("partial_permutation", INSIDE, discovered=True),
     "semola_tab19": Table("partial_permutation", {"MSE": ("test_mse", "1"), "E": ("E", "1")}),
     "semola_tab20": Table("partial_permutation", {**TIMES, "E'": ("E_prime", "1")}),
-    "remul_tab1": Table("mocap", {**IN_RAW_UNITS, **VERTICAL}, TRANSFORMERS, at_best_beta=True),
-    "remul_tab1_mlp": Table("mocap_mlp", {**IN_RAW_UNITS, **VERTICAL}, PERCEPTRONS, at_best_beta=True),
-    "remul_tab1_long": Table("mocap", IN_RAW_UNITS, TRANSFORMERS, at_best_beta=True, profile="long", published="remul_tab1"),
-    "remul_tab1_wide": Table("mocap", IN_RAW_UNITS, TRANSFORMERS, at_best_beta=True, profile="wide", published="remul_tab1"),
-    "remul_tab1_mlp_long": Table("mocap_mlp", IN_RAW_UNITS, PERCEPTRONS[3:], at_best_beta=True, profile="long", published="remul_tab1_mlp"),
-    "remul_tab1_assignments": Table("mocap", MSE, TRANSFORMERS, at_best_beta=True, profile="assignments", published="remul_tab1"),
-    "remul_tab1_assignments_wide": Table("mocap", MSE, TRANSFORMERS, at_best_beta=True, profile="assignments_wide", published="remul_tab1"),
-    "remul_tab1_assignments_long": Table("mocap", MSE, TRANSFORMERS, at_best_beta=True, profile="assignments_long", published="remul_tab1"),
-    "remul_tab2": Table("md17", MOLECULAR, GRAPH_NETWORKS, at_best_beta=True),
+    "remul_tab1": Table("mocap", {**IN_RAW_UNITS, **VERTICAL}, TRANSFORMERS, one_beta=True),
+    "remul_tab1_mlp": Table("mocap_mlp", {**IN_RAW_UNITS, **VERTICAL}, PERCEPTRONS, one_beta=True),
+    "remul_tab1_long": Table("mocap", IN_RAW_UNITS, TRANSFORMERS, one_beta=True, profile="long", published="remul_tab1"),
+    "remul_tab1_wide": Table("mocap", IN_RAW_UNITS, TRANSFORMERS, one_beta=True, profile="wide", published="remul_tab1"),
+    "remul_tab1_mlp_long": Table("mocap_mlp", IN_RAW_UNITS, PERCEPTRONS[3:], one_beta=True, profile="long", published="remul_tab1_mlp"),
+    "remul_tab1_assignments": Table("mocap", MSE, TRANSFORMERS, one_beta=True, profile="assignments", published="remul_tab1"),
+    "remul_tab1_assignments_wide": Table("mocap", MSE, TRANSFORMERS, one_beta=True, profile="assignments_wide", published="remul_tab1"),
+    "remul_tab1_assignments_long": Table("mocap", MSE, TRANSFORMERS, one_beta=True, profile="assignments_long", published="remul_tab1"),
+    "remul_tab2": Table("md17", MOLECULAR, GRAPH_NETWORKS, one_beta=True),
     "remul_tab5": Table("nbody", {**SIZES, **DEGREES, **TRAINING}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
     "remul_tab6": Table("mocap", {**SIZES, **DEGREES, **EPOCHS}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
     "remul_tab6_mlp": Table("mocap_mlp", {**OF_MLPS, **EPOCHS}, ("EMLP", "RPP", "PER", "MLP"), hyperparameters=True),

@@ -54,9 +54,7 @@ SHARED = {  # experiments that take the settings of another, or of another too
     "nbody_samples": ["nbody"],
     "loss_surface": ["nbody"],
 }
-AT_BEST_BETA = ("nbody", "mocap", "mocap_mlp", "md17")  # whose tables take, of a row's values of beta, the best on validation
 AUTHORS = "its authors' settings, not searched; no validation in its own run"
-BETAS = "beta chosen again among these, on validation, with the table's own seeds"
 STATED = {  # experiment -> label -> how it was given less or more than the others of its table
     "rotated_mnist": {"LieGAN (8 filters)": "its authors' settings but for its filters, not searched; no validation in its own run"},
     "two_body": {
@@ -65,10 +63,6 @@ STATED = {  # experiment -> label -> how it was given less or more than the othe
     },
     "discrete_rotation": {"LieGAN": AUTHORS},
     "partial_permutation": {"LieGAN": "its code's defaults, not searched; no validation in its own run"},
-    "nbody": dict.fromkeys(("REMUL", "REMUL gradual", "REMUL, unclipped", "REMUL, Haar", "REMUL gradual, Haar"), BETAS),
-    "mocap": {"REMUL": BETAS},
-    "mocap_mlp": {"MLP + REMUL": BETAS},
-    "md17": {"REMUL": BETAS},
     "mocap_discovery": {"SEMoLA_3": "one trial less than SEMoLA_1, beside which it is not judged"},
     "md17_discovery": {"SEMoLA_3": "one trial less than SEMoLA_1, beside which it is not judged"},
 }
@@ -131,12 +125,11 @@ def looks(run: Run) -> int:
 
 
 def own(experiment: str, label: str, runs: Sequence[Run]) -> dict[str, Any]:
-    """What a row's runs have in the table itself: values of beta to choose from, starts, looks a run, phases, and what is to be said."""
+    """What a row's runs have in the table itself: starts, looks a run, phases, and what is to be said."""
     first = runs[0]
-    betas = {run.get("lambda_equiv") for run in runs} if experiment in AT_BEST_BETA else {None}
     phases = {name: first.get(name) for name in ("warmup", "decay")}
     stated = STATED.get(experiment, {}).get(label, "")
-    return {"values of beta": len(betas), "starts": first.get("restarts", 1), "looks a run": looks(first), **phases, "stated": stated}
+    return {"starts": first.get("restarts", 1), "looks a run": looks(first), **phases, "stated": stated}
 
 
 def given(profile: str, *experiments: str) -> Styler:

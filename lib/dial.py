@@ -47,13 +47,6 @@ def dialled(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def at_best_beta(frame: pd.DataFrame, score: str = "val_mse") -> pd.DataFrame:
-    """Of each model and scenario the runs at one beta, that of the least mean validation score: test data have no part in the choice."""
-    beta = [run.get("lambda_equiv", 0.0) for run in frame.run]
-    means = frame.assign(beta=beta).groupby(["model", "scenario", "beta"])[score].transform("mean")
-    return frame[means == means.groupby([frame.model, frame.scenario]).transform("min")]
-
-
 def augmenter(run: Run, clips: bool) -> str:
     """The group that a run draws from, and, where gradients of others are clipped, whether its own are not; none without a group."""
     return run["group"] + (", unclipped" if clips and "clip" not in run else "") if "group" in run else ""

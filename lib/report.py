@@ -19,7 +19,6 @@ import seaborn as sns
 
 from lib.artefacts import FIGURES, TABLES
 from lib.data import DataError
-from lib.dial import at_best_beta
 from lib.files import ROOT, whole
 from lib.hyperparameters import with_hyperparameters
 from lib.losses import METHODS
@@ -27,6 +26,7 @@ from lib.plan import ConfigError, best_profile, labelled_plan, parameters
 from lib.probe import probes
 from lib.records import RESULTS, MissingRecordError, record_path
 from lib.runs import records
+from lib.selection import at_chosen_beta
 from lib.times import at_work
 
 COLUMNS = ["id", "model", "scenario", "metric", "unit", "mean", "std", "n", "published", "published_std", "profile", "data", "state"]
@@ -95,8 +95,8 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: 
         profile, results, changes = spec.profile, RESULTS, {}
     frame = chosen(results_of(spec.experiment, profile, results, **changes), spec.rows)
     working = at_work(frame)  # before beta is chosen: it may be 0
-    if spec.at_best_beta:
-        frame = at_best_beta(frame)
+    if spec.one_beta:
+        frame = at_chosen_beta(spec.experiment, frame)
     if spec.hyperparameters:
         frame = everywhere(with_hyperparameters(frame), [key for key, _ in spec.metrics.values()])
     if spec.discovered:

@@ -74,7 +74,7 @@ class Study:
         return shown.style.format("{:,.7g}", na_rep="").set_caption(f"{title} (profile {self.frame.profile[0]})")
 
     def claims(self, rows: Iterable[tuple], *columns: str) -> Any:
-        """Statements, their numbers and whether they hold, as a table; `columns` stand before them."""
+        """Statements, their numbers and whether they hold (True, False, or "tie"), as a table; `columns` stand before them."""
         note = " — no claim is decided at smoke" if self.profile == "smoke" else ""
         frame = pd.DataFrame(list(rows), columns=[*columns, "statement", "value", "holds"])
         return frame.style.format({"value": "{:.4g}"}).set_caption(f"profile {self.frame.profile[0]}{note}")
@@ -93,6 +93,15 @@ class Study:
             complete = bool(tidy["mean"].notna().all())
             lines.append(f"{name} {list(tidy.metric.unique())} {sorted(tidy.model.unique())} all numbers: {complete}")
         return "\n".join(lines)
+
+
+def ahead(errors: pd.Series, others: pd.Series) -> tuple[float, bool | str]:
+    """The others' mean error over ours, and whether ours is less: "tie" where their difference is less than two standard errors of it.
+
+    With a single seed of either there is no standard error, and the sign alone decides.
+    """
+    gap, error = others.mean() - errors.mean(), (errors.sem() ** 2 + others.sem() ** 2) ** 0.5
+    return others.mean() / errors.mean(), "tie" if abs(gap) < 2 * error else bool(gap > 0)
 
 
 @contextlib.contextmanager

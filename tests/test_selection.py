@@ -5,10 +5,12 @@ import json
 import re
 from collections import defaultdict
 
+import pandas as pd
 import pytest
 import yaml
 
-from lib.budgets import APART, AT_BEST_BETA, REPLACED, STATED, budget, given, is_search
+from lib import selection
+from lib.budgets import APART, REPLACED, STATED, budget, given, is_search
 from lib.files import ROOT
 from lib.plan import labelled_plan
 from lib.records import read_record, record_path
@@ -159,13 +161,49 @@ def test_beta_over_assignments_is_the_one_chosen_on_walking():
         assert {run["lambda_equiv"] for label, run in labelled_plan("mocap", profile) if label == "REMUL"} == {best}
 
 
+@pytest.mark.parametrize("experiment", selection.SEARCHED)
+def test_beta_is_that_of_the_trial_with_the_least_error_on_validation(experiment):
+    """In each scenario, whatever else the trials of a row vary."""
+    records = recorded(experiment, selection.SEARCHED[experiment])
+    if records is None:
+        pytest.skip("the search has no records yet")
+    found = selection.chosen_betas(experiment)
+    assert found
+    for (label, scenario), beta in found.items():
+        tried = [r for r in records[label] if r["run"]["scenario"] == scenario]
+        assert beta == min(tried, key=validation)["run"]["lambda_equiv"]
+    turning = {
+        label for label, run in labelled_plan(experiment, "quick") if len({r.get("lambda_equiv") for r in rows_of(experiment)[label]}) > 1
+    }
+    assert {label for label, _ in found} >= turning, "of a row in a table no search chose beta"
+
+
+@functools.cache
+def rows_of(experiment: str) -> dict[str, list[dict]]:
+    found = defaultdict(list)
+    for label, run in labelled_plan(experiment, "quick"):
+        found[label].append(run)
+    return found
+
+
+def test_a_table_takes_the_runs_at_the_chosen_beta_or_at_the_nearest_it_has(monkeypatch):
+    monkeypatch.setattr(selection, "chosen_betas", lambda _: {("REMUL", "walk"): 1.0, ("REMUL", "run"): 0.01})
+    rows = [("REMUL", scenario, {"lambda_equiv": beta}) for scenario in ("walk", "run") for beta in (0.1, 1.0) for _ in range(2)]
+    rows += [("GATr", "walk", {}), ("REMUL, vertical", "walk", {"lambda_equiv": 0.1})]
+    frame = pd.DataFrame(rows, columns=["model", "scenario", "run"])
+    kept = selection.at_chosen_beta("mocap", frame)
+    assert kept.index.tolist() == [2, 3, 4, 5, 8, 9]
+    with pytest.raises(ValueError, match="RPP in walk has runs at several beta"):
+        selection.at_chosen_beta("mocap", frame.replace("REMUL, vertical", "RPP").replace("GATr", "RPP"))
+
+
 at_quick = functools.cache(lambda experiment: budget(experiment, "quick"))
 
 
 @pytest.mark.parametrize("experiment", COMPARED)
 def test_compared_rows_were_given_as_much_or_it_is_said(experiment):
-    """Configurations, looks, values of beta and starts: rows that nothing is said of agree in all, the others do not with them."""
-    columns = ["configurations", "looks", "values of beta", "starts", "looks a run"]
+    """Configurations, looks and starts: rows that nothing is said of agree in all, the others do not with them."""
+    columns = ["configurations", "looks", "starts", "looks a run"]
     table = at_quick(experiment)
     assert set(STATED.get(experiment, {})) <= set(table.index)
     alike = table[table.stated == ""][columns].drop_duplicates()
@@ -185,8 +223,8 @@ COUNTED = {  # by hand from params.yaml: configurations, runs, looks, then repla
     ("two_body", "EMLP + GT"): (8, 8 * 2, 16 * 2 * 11, 12, 24),
     ("rotated_mnist", "SEMoLA"): (6, 12, 12 * 11, 12 + 3 + 6 + 12 + 4, 24 + 12 + 6 + 24 + 16),  # without those from 30 degrees
     ("rotated_mnist", "GCNN"): (6, 12, 12 * 11, 12, 12),
-    ("nbody", "REMUL, Haar"): (5 + 4, 9, 9 * 11, 0, 0),  # REMUL's rates, its own betas
-    ("mocap", "REMUL"): (3, 6, 6 * 11, 2, 20),
+    ("nbody", "REMUL, Haar"): (5 + 4, 9, 9 * 11, 0, 0),  # REMUL's rates, its own values of beta
+    ("mocap", "REMUL"): (3 + 1, 4 * 2, 8 * 11, 2, 20),
 }
 
 
@@ -203,7 +241,6 @@ def test_a_budget_names_the_tables_own_choices_starts_and_phases():
     table = at_quick("two_body")
     assert table.loc["SEMoLA_0", ["starts", "looks a run", "warmup", "decay"]].tolist() == [2, 22, 0.2, 0.4]
     assert table.loc["LieGAN_2", ["starts", "looks a run", "searched as"]].tolist() == [1, 0, ""]
-    assert at_quick("nbody").loc["REMUL", "values of beta"] == 5 and "nbody" in AT_BEST_BETA
     assert budget("mocap_mlp", "long").loc["MLP", "looks a run"] == 401
 
 

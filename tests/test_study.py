@@ -1,12 +1,13 @@
 """A notebook's study: its folders wherever the kernel starts, artefacts built once, what needs data."""
 
+import pandas as pd
 import pytest
 
 from lib import study
 from lib.data import DataError
 from lib.files import ROOT
 from lib.records import RESULTS
-from lib.study import Study, needs_data
+from lib.study import Study, ahead, needs_data
 
 
 @pytest.fixture
@@ -41,3 +42,12 @@ def test_what_needs_data_is_left_out_with_one_line(capsys):
     assert capsys.readouterr().out == "before\nleft out: MNIST is missing: run this\n"
     with pytest.raises(ValueError, match="another"), needs_data():
         raise ValueError("another")
+
+
+def test_less_than_two_standard_errors_apart_is_a_tie():
+    """Of means over three seeds each, with errors of 0.1: 0.1 sqrt(2/3) is the standard error of their difference."""
+    ours, step = pd.Series([0.9, 1.0, 1.1]), 0.1 * (2 / 3) ** 0.5
+    for gap, verdict in ((2.1, True), (1.9, "tie"), (0.0, "tie"), (-1.9, "tie"), (-2.1, False)):
+        ratio, found = ahead(ours, ours + gap * step)
+        assert (ratio, found) == (pytest.approx(1 + gap * step), verdict)
+    assert [ahead(pd.Series([1.0]), pd.Series([other]))[1] for other in (0.9, 1.1)] == [False, True]

@@ -1,0 +1,45 @@
+"""Beta, the weight of REMUL's equivariance term, as searches chose it: on validation, and on seeds that no table has."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from lib.plan import labelled_plan
+from lib.runs import records
+
+SEARCHED = {"nbody": "search_beta", "mocap": "search_equal", "mocap_mlp": "search_equal", "md17": "search_equal"}
+
+
+def chosen_betas(experiment: str) -> dict[tuple[str, str], float]:
+    """By row and scenario the beta of the configuration with the least mean validation error, for the rows whose search turned it.
+
+    Raises MissingRecordError where a trial has no record.
+    """
+    labels, runs = zip(*labelled_plan(experiment, SEARCHED[experiment]), strict=True)
+    found = []
+    for label, record in zip(labels, records(experiment, runs), strict=True):
+        if "lambda_equiv" in (run := record["run"]):
+            setting = json.dumps({**run, "seed": None}, sort_keys=True)
+            found.append((label, run["scenario"], run["lambda_equiv"], setting, record["metrics"]["val_mse"]))
+    trials = pd.DataFrame(found, columns=["row", "scenario", "beta", "setting", "error"])
+    means = trials.groupby(["row", "scenario", "beta", "setting"]).error.mean().reset_index()
+    return {place: part.beta[part.error.idxmin()] for place, part in means.groupby(["row", "scenario"]) if part.beta.nunique() > 1}
+
+
+def at_chosen_beta(experiment: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Of each model and scenario the runs at one beta: the chosen one, or the nearest to it that there is; all of those that turn none.
+
+    Raises ValueError for a model that turns beta where no search did.
+    """
+    beta, chosen = pd.Series([run.get("lambda_equiv", 0.0) for run in frame.run], index=frame.index), chosen_betas(experiment)
+    kept = []
+    for place, part in beta.groupby([frame.model, frame.scenario], sort=False):
+        if part.nunique() > 1 and place not in chosen:
+            raise ValueError(
+                f"{' in '.join(place)} has runs at several beta and {SEARCHED[experiment]} of {experiment} chose none: add it there"
+            )
+        nearest = min(part.unique(), key=lambda value, place=place: abs(value - chosen.get(place, value)))
+        kept += list(part.index[part == nearest])
+    return frame.loc[sorted(kept)]
