@@ -137,19 +137,18 @@ def test_trials_stay_what_they_are_when_a_setting_is_chosen_from_them(experiment
 
 @pytest.mark.parametrize(("experiment", "profile"), DECIDING)
 def test_the_settings_of_quick_are_the_searchs_best(experiment, profile):
-    """Over its scenarios, or in each where a row's settings depend on it. What `quick` varies (beta) is not looked at."""
-    used, apart = defaultdict(list), {label for label in ("GATr",) if experiment == "mocap"}
+    """Over its scenarios together. What `quick` varies (beta) is not looked at."""
+    used = defaultdict(list)
     for label, run in labelled_plan(experiment, "quick"):
-        used[label, run["scenario"] if label in apart else None].append(flat(run))
-    for (label, scenario), runs in used.items():
+        used[label].append(flat(run))
+    for label, runs in used.items():
         records = recorded(SOURCES.get((experiment, label), experiment), profile)
         if records is None:
             pytest.skip("the search has no records yet")
         if label in records:
-            tried = [record for record in records[label] if scenario in (None, record["run"]["scenario"])]
-            best = chosen(tried, label == "SEMoLA" and experiment.startswith("rotated_mnist"))
+            best = chosen(records[label], label == "SEMoLA" and experiment.startswith("rotated_mnist"))
             now = {name: runs[0][name] for name in best if name not in varied(runs)}
-            assert now == {name: best[name] for name in now}, (label, scenario)
+            assert now == {name: best[name] for name in now}, label
 
 
 def test_beta_over_assignments_is_the_one_chosen_on_walking():
