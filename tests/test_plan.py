@@ -103,10 +103,19 @@ def test_records_of_different_runs_have_different_files():
     assert len({record_path("rotated_mnist", run) for run in runs}) == len(different)
 
 
-def test_a_row_with_scenarios_of_its_own_is_in_these_only():
-    units = {(run["scenario"], run["model_options"]["unit"]) for label, run in labelled_plan("mocap", "quick") if label == "GATr"}
+@pytest.fixture
+def a_unit_each():
+    """Motion's quick runs, if GATr had a row of its own for each scenario, with another unit of length."""
+    others = [row for row in parameters("mocap")["rows"] if row["label"] != "GATr"]
+    gatr = {"label": "GATr", "model": "gatr", "method": "standard"}
+    units = [{**gatr, "scenarios": [scenario], "options": {"unit": unit}} for scenario, unit in (("walk", 3.0), ("run", 10.0))]
+    return labelled_plan("mocap", "quick", rows=[*others, *units])
+
+
+def test_a_row_with_scenarios_of_its_own_is_in_these_only(a_unit_each):
+    units = {(run["scenario"], run["model_options"]["unit"]) for label, run in a_unit_each if label == "GATr"}
     assert units == {("walk", 3.0), ("run", 10.0)}
-    others = {run["scenario"] for label, run in labelled_plan("mocap", "quick") if label != "GATr"}
+    others = {run["scenario"] for label, run in a_unit_each if label != "GATr"}
     assert others == {"walk", "run"}
 
 
@@ -273,11 +282,10 @@ def test_a_trial_may_not_take_the_label_of_another_row(section):
         plan("discrete_rotation", "search")
 
 
-def test_rows_of_one_label_in_scenarios_of_their_own_and_trials_of_one_row_are_no_two_rows():
-    """As in mocap, where GATr has a unit of length for each scenario, and REMUL several values of beta."""
-    planned = labelled_plan("mocap", "quick")
-    assert len({run["lambda_equiv"] for label, run in planned if label == "REMUL"}) == 3
-    assert len({json.dumps(run["model_options"]) for label, run in planned if label == "GATr"}) == 2
+def test_rows_of_one_label_in_scenarios_of_their_own_and_trials_of_one_row_are_no_two_rows(a_unit_each):
+    """GATr has a unit of length for each scenario, and REMUL several values of beta."""
+    assert len({run["lambda_equiv"] for label, run in a_unit_each if label == "REMUL"}) == 3
+    assert len({json.dumps(run["model_options"]) for label, run in a_unit_each if label == "GATr"}) == 2
 
 
 # ------------------------------------------------------------------------------------------------------------- a basis
