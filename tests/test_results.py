@@ -24,7 +24,7 @@ DRAWN_TWICE = ("semola_fig2", "remul_fig1", "remul_fig4")  # a heat map, a surfa
 PROFILES = [(e, profile) for e in RECORDED for profile in parameters(e)["profiles"] if profile not in ("smoke", "paper")]
 AWAITED = {  # searches whose trials are not all recorded yet
     ("rotated_mnist", "search_equal"), ("rotated_mnist_ablations", "search"),
-    ("mocap_mlp", "search_equal"), ("md17", "search_equal"),
+    ("md17", "search_equal"),
 }  # fmt: skip
 # experiments of whose `quick` runs some are not trained yet by code whose canaries can be compared with today's
 TO_TRAIN_AGAIN = {
