@@ -7,7 +7,7 @@ import json
 import pandas as pd
 
 from lib.plan import labelled_plan
-from lib.runs import records
+from lib.records import read_record, record_path
 
 SEARCHED = {"nbody": "search_beta", "mocap": "search_equal", "mocap_mlp": "search_equal", "md17": "search_equal"}
 
@@ -15,12 +15,12 @@ SEARCHED = {"nbody": "search_beta", "mocap": "search_equal", "mocap_mlp": "searc
 def chosen_betas(experiment: str) -> dict[tuple[str, str], float]:
     """By row and scenario the beta of the configuration with the least mean validation error, for the rows whose search turned it.
 
-    Raises MissingRecordError where a trial has no record.
+    Of a search that is not done, what has a record decides.
     """
-    labels, runs = zip(*labelled_plan(experiment, SEARCHED[experiment]), strict=True)
     found = []
-    for label, record in zip(labels, records(experiment, runs), strict=True):
-        if "lambda_equiv" in (run := record["run"]):
+    for label, run in labelled_plan(experiment, SEARCHED[experiment]):
+        record = read_record(record_path(experiment, run), "metrics")
+        if record and "lambda_equiv" in run:
             setting = json.dumps({**run, "seed": None}, sort_keys=True)
             found.append((label, run["scenario"], run["lambda_equiv"], setting, record["metrics"]["val_mse"]))
     trials = pd.DataFrame(found, columns=["row", "scenario", "beta", "setting", "error"])
