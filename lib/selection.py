@@ -37,8 +37,9 @@ def at_chosen_beta(experiment: str, frame: pd.DataFrame) -> pd.DataFrame:
     kept = []
     for place, part in beta.groupby([frame.model, frame.scenario], sort=False):
         if part.nunique() > 1 and place not in chosen:
+            how = f"train what chooses it with `python -m lib.runs {experiment} --profile {SEARCHED[experiment]}`"
             raise ValueError(
-                f"{' in '.join(place)} has runs at several beta and {SEARCHED[experiment]} of {experiment} chose none: add it there"
+                f"{' in '.join(place)} has runs at several beta and no record of a search: {how}, and add it there if it is not"
             )
         nearest = min(part.unique(), key=lambda value, place=place: abs(value - chosen.get(place, value)))
         kept += list(part.index[part == nearest])
