@@ -91,6 +91,15 @@ def test_no_setting_awaits_a_search_that_is_done():
     assert not {place for place in awaited if recorded(*place)}
 
 
+@functools.cache
+def rows_of(experiment: str) -> dict[str, list[dict]]:
+    """The runs of `quick` by label."""
+    found = defaultdict(list)
+    for label, run in labelled_plan(experiment, "quick"):
+        found[label].append(run)
+    return found
+
+
 def validation(record: dict) -> float:
     """The error, or 100 less the accuracy, on validation: the least is best."""
     scores = record["metrics"]
@@ -138,10 +147,8 @@ def test_trials_stay_what_they_are_when_a_setting_is_chosen_from_them(experiment
 @pytest.mark.parametrize(("experiment", "profile"), DECIDING)
 def test_the_settings_of_quick_are_the_searchs_best(experiment, profile):
     """Over its scenarios together. What `quick` varies (beta) is not looked at."""
-    used = defaultdict(list)
-    for label, run in labelled_plan(experiment, "quick"):
-        used[label].append(flat(run))
-    for label, runs in used.items():
+    for label, planned in rows_of(experiment).items():
+        runs = [flat(run) for run in planned]
         records = recorded(SOURCES.get((experiment, label), experiment), profile)
         if records is None:
             pytest.skip("the search has no records yet")
@@ -171,18 +178,8 @@ def test_beta_is_that_of_the_trial_with_the_least_error_on_validation(experiment
     for (label, scenario), beta in found.items():
         tried = [r for r in records[label] if r["run"]["scenario"] == scenario]
         assert beta == min(tried, key=validation)["run"]["lambda_equiv"]
-    turning = {
-        label for label, run in labelled_plan(experiment, "quick") if len({r.get("lambda_equiv") for r in rows_of(experiment)[label]}) > 1
-    }
+    turning = {label for label, runs in rows_of(experiment).items() if len({run.get("lambda_equiv") for run in runs}) > 1}
     assert {label for label, _ in found} >= turning, "of a row in a table no search chose beta"
-
-
-@functools.cache
-def rows_of(experiment: str) -> dict[str, list[dict]]:
-    found = defaultdict(list)
-    for label, run in labelled_plan(experiment, "quick"):
-        found[label].append(run)
-    return found
 
 
 def test_a_table_takes_the_runs_at_the_chosen_beta_or_at_the_nearest_it_has(monkeypatch):
