@@ -7,7 +7,7 @@ import json
 import pandas as pd
 
 from lib.plan import labelled_plan
-from lib.records import read_record, record_path
+from lib.runs import records
 
 SEARCHED = {"nbody": "search_beta", "mocap": "search_equal", "mocap_mlp": "search_equal", "md17": "search_equal"}
 
@@ -15,12 +15,12 @@ SEARCHED = {"nbody": "search_beta", "mocap": "search_equal", "mocap_mlp": "searc
 def chosen_betas(experiment: str) -> dict[tuple[str, str], float]:
     """By row and scenario the beta of the configuration with the least mean validation error, for the rows whose search turned it.
 
-    Of a search that is not done, what has a record decides.
+    Raises MissingRecordError where a trial has no record.
     """
+    labels, runs = zip(*labelled_plan(experiment, SEARCHED[experiment]), strict=True)
     found = []
-    for label, run in labelled_plan(experiment, SEARCHED[experiment]):
-        record = read_record(record_path(experiment, run), "metrics")
-        if record and "lambda_equiv" in run:
+    for label, run, record in zip(labels, runs, records(experiment, runs), strict=True):
+        if "lambda_equiv" in run:
             setting = json.dumps({**run, "seed": None}, sort_keys=True)
             found.append((label, run["scenario"], run["lambda_equiv"], setting, record["metrics"]["val_mse"]))
     trials = pd.DataFrame(found, columns=["row", "scenario", "beta", "setting", "error"])
@@ -37,10 +37,7 @@ def at_chosen_beta(experiment: str, frame: pd.DataFrame) -> pd.DataFrame:
     kept = []
     for place, part in beta.groupby([frame.model, frame.scenario], sort=False):
         if part.nunique() > 1 and place not in chosen:
-            how = f"train what chooses it with `python -m lib.runs {experiment} --profile {SEARCHED[experiment]}`"
-            raise ValueError(
-                f"{' in '.join(place)} has runs at several beta and no record of a search: {how}, and add it there if it is not"
-            )
+            raise ValueError(f"{' in '.join(place)} has runs at several beta, and {SEARCHED[experiment]} tries none: add it there")
         nearest = min(part.unique(), key=lambda value, place=place: abs(value - chosen.get(place, value)))
         kept += list(part.index[part == nearest])
     return frame.loc[sorted(kept)]
