@@ -112,7 +112,7 @@ IN_FIGURE_4 = ("aspirin", "ethanol", "malonaldehyde", "uracil")
 IN_FIGURE_9 = ("benzene", "naphthalene", "salicylic", "toluene")
 FIGURES = {
     "semola_fig1": Drawing("rotated_mnist", figures.method_diagram),
-    "semola_fig2": Drawing("rotated_mnist", figures.bases),
+    "semola_fig2": Drawing("rotated_mnist", figures.bases, ("Augerino+", "LieGAN (8 filters)", "CNN + GT aug", "SEMoLA")),
     "semola_fig3": Drawing("two_body", figures.bases, ("Augerino+_0", "LieGAN_0", "SEMoLA_0", "MLP + GT aug")),
     "semola_fig5": Drawing("rotated_mnist_efficiency", ablations.against(("n_train",), ("test_accuracy",))),
     "semola_fig6": Drawing("rotated_mnist", figures.augmented_digits),
