@@ -145,7 +145,7 @@ def test_every_trial_of_a_search_is_a_row_of_its_own(experiment, profile):
 
 
 def test_claims_of_the_quick_records():
-    """Discovery in both scenarios; SEMoLA within half a point of the true rotation at the same settings, and above the CNN and Augerino+."""
+    """Discovery in both scenarios; SEMoLA within half a point of the true rotation at its settings, above the CNN and Augerino+."""
     frame = results_of("rotated_mnist", "quick")
     accuracy = frame.groupby(["scenario", "model"]).test_accuracy.mean()
     for scenario in ("in", "out"):
