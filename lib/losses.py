@@ -207,14 +207,13 @@ def objective(
     if augmenter is None:
         return total, terms
 
-    copies = coefficients.shape[1]
     g = augmenter(coefficients)
     gx = rho_x(g, x)
     if not _is_zero(beta):
         goal = y
         if target == "prediction":
             goal = as_target(model(x) if prediction is None else prediction).detach()
-        terms["equiv"] = loss((again or model)(gx.flatten(0, 1)), rho_y(g, goal).reshape(len(x) * copies, *goal.shape[1:]))
+        terms["equiv"] = loss((again or model)(gx.flatten(0, 1)), rho_y(g, goal).flatten(0, 1))
         total = total + beta * terms["equiv"]
     for name, term in method.regularisers.items():
         if not _is_zero(weights[name]):

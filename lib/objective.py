@@ -1,0 +1,140 @@
+"""The objective of any method in a training loop of your own: tensors or torch-geometric batches, on any device, in any precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lib.actions import Action, on_stacks, on_vectors, trivially
+from lib.gradual import Gradual, last_name
+from lib.groups import random_stream
+from lib.losses import method_named, objective
+from lib.train import phase_of
+
+NAMES = {"lambda_task": "alpha", "lambda_equiv": "beta"}  # what a weight is called here; the others without their `lambda_`
+
+
+class Objective:
+    """L = alpha l(f(x), y) + beta l(f(g x), rho(g) y) + R(augmenter), called with the model, x and y once a step.
+
+    Parameters
+    ----------
+    method : a row of `lib.losses.METHODS`.  augmenter : who draws g, on the model's device; None for "standard".
+    loss : l on a batch of predictions and targets.  copies : K, group elements a sample and step.
+    on_x, on_y : how g acts on inputs and targets.  target, similarity : as in `lib.losses.objective`.
+    steps, warmup, decay : length of the training and the shares of it in which gamma grows and after which R is out of force.
+    gradual : options of `lib.gradual.Gradual`, which moves alpha and beta from there after each step; {} takes its defaults.
+    vectors : of a graph, the node features that g moves; the same g for all nodes of a graph.
+    seed : of the draws of g, which are those of a recorded run with that seed.
+    weights : alpha, beta, aug, ortho, sparse, those that the method reads; alpha is 1 and R's are 0 unless given.
+
+    Raises
+    ------
+    KeyError : an unknown method.  ValueError : a weight that the method does not read, or beta missing; phases without `steps`; a method
+    and an augmenter that do not go together; a model in training mode that normalises over the batch.
+
+    Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).
+    """
+
+    def __init__(
+        self,
+        method: str,
+        augmenter: nn.Module | None = None,
+        *,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        copies: int = 1,
+        on_x: Action = on_vectors,
+        on_y: Action = trivially,
+        target: str = "label",
+        similarity: str = "features",
+        steps: int | None = None,
+        warmup: float | None = None,
+        decay: float | None = None,
+        gradual: Mapping[str, Any] | None = None,
+        vectors: Sequence[str] = ("pos",),
+        seed: int = 0,
+        **weights: float,
+    ):
+        self.method, self.augmenter, self.copies, self.seed = method_named(method), augmenter, copies, seed
+        if (augmenter is None) != (self.method.basis is None):
+            raise ValueError(f"method {method} needs {'no' if self.method.basis is None else 'an'} augmenter")
+        known = {NAMES.get(name, name.removeprefix("lambda_")): name for name in self.method.hyperparameters}
+        unknown, default = sorted(set(weights) - set(known)), {"alpha": 1.0} | {name: 0.0 for name in known if name != "beta"}
+        if unknown or ("beta" in known and "beta" not in weights):
+            raise ValueError(f"method {method} reads the weights {', '.join(known) or 'none'}; got {', '.join(weights) or 'none'}")
+        self.weights = {name: {**default, "alpha": 1.0, **weights}[short] for short, name in known.items()}
+        if steps is None and (warmup is not None or decay is not None):
+            raise ValueError("warmup and decay are shares of the steps: say how many there are, steps=...")
+        phases = {"warmup": warmup, "decay": decay, "steps": steps}
+        self.phases = {name: value for name, value in phases.items() if value is not None}
+        self.options = {"loss": loss, "rho_x": on_x, "rho_y": on_y, "target": target, "similarity": similarity}
+        self.vectors, self.step, self.draws, self.gradual = tuple(vectors), 0, None, None
+        if gradual is not None:
+            balanced = [self.weights[name] for name in (self.method.alpha, self.method.beta)]
+            self.gradual = Gradual(torch.tensor(balanced, dtype=torch.float64)[:, None], **gradual)
+
+    def __call__(self, model: Callable[[Any], Tensor], x: Any, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to be minimised, and its terms by name; every call is a step."""
+        self.step += 1
+        refuse_batch_norm(model)
+        phase = phase_of(self.phases, self.step)
+        if self.draws is None:
+            self.draws = random_stream(self.seed, "augment", y.device)
+        graphs = getattr(x, "batch", None) if not isinstance(x, Tensor) else None
+        coefficients, options = None, dict(self.options)
+        if self.augmenter is not None:
+            count = len(x) if graphs is None else int(graphs.max()) + 1
+            coefficients = self.augmenter.coefficients(count, self.copies, self.draws, phase.reach)
+        inputs, stack = model, x
+        if graphs is not None:
+            inputs = Moved(model, x, self.vectors)
+            stack, coefficients = inputs.stack, None if coefficients is None else coefficients[graphs]
+            options |= {"rho_x": on_stacks, "rho_y": inputs.on_y(self.options["rho_y"], y)}
+        total, terms = objective(self.method, self.weights, inputs, self.augmenter, stack, y, coefficients, phase=phase, **options)
+        if self.gradual is not None:
+            self.balance(model, terms)
+        return total, terms
+
+    def balance(self, model: nn.Module, terms: Mapping[str, Tensor]) -> None:
+        """A step of the gradual weights, from the norms of both data terms' gradients on the last layer."""
+        last, names = model.get_parameter(last_name(model)), (self.method.alpha, self.method.beta)
+        parts = {"task": self.weights[names[0]], "equiv": self.weights[names[1]]}
+        norms = [torch.autograd.grad(weight * terms[name], last, retain_graph=True)[0].norm() for name, weight in parts.items()]
+        losses = [terms[name].detach() for name in parts]
+        self.gradual.step(*(torch.stack(values).double().cpu()[:, None] for values in (losses, norms)))
+        self.weights |= dict(zip(names, self.gradual.weights[:, 0].tolist(), strict=True))
+
+
+class Moved:
+    """A model of graphs as a function of what is moved of them: (nodes, vectors, n), or as many copies of all nodes at once."""
+
+    def __init__(self, model: Callable[[Any], Tensor], data: Any, names: Sequence[str]):
+        self.model, self.data, self.names = model, data, names
+        self.stack: Float[Tensor, "nodes vectors n"] = torch.stack([data[name] for name in names], 1)
+
+    def __call__(self, stacks: Float[Tensor, "nodes_and_copies vectors n"]) -> Tensor:
+        predictions = []
+        for copy in stacks.unflatten(0, (len(self.stack), -1)).unbind(1):
+            data = self.data.clone()
+            for name, values in zip(self.names, copy.unbind(1), strict=True):
+                data[name] = values
+            predictions.append(self.model(data))
+        return torch.stack(predictions, 1).flatten(0, 1)
+
+    def on_y(self, action: Action, y: Tensor) -> Action:
+        """The action on targets, one a node or one a graph, from elements that stand once for each node."""
+        if len(y) == len(self.stack):
+            return action
+        first = torch.searchsorted(self.data.batch, torch.arange(len(y), device=y.device))
+        return lambda g, goal: action(g[first], goal)
+
+
+def refuse_batch_norm(model: Any) -> None:
+    """Raises ValueError for a model in training that normalises over the batch: turned copies would change each other's predictions."""
+    for name, layer in model.named_modules() if isinstance(model, nn.Module) else ():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:
+            raise ValueError(f"{name} normalises over the batch, of which turned copies are a part: take GroupNorm or LayerNorm")
