@@ -18,6 +18,7 @@ from lib.learner import Run
 from lib.losses import METHODS
 from lib.plan import labelled_plan, parameters
 from lib.records import RESULTS, record_path
+from lib.runs import resolved
 from lib.train import EVALUATIONS
 
 SEARCHES = ("search", "finalists", "closing_the_gap", "beta_of_assignments", "calibration")  # how their names begin
@@ -81,11 +82,11 @@ def budget(experiment: str, profile: str = "best", results: Path = RESULTS) -> p
     searches whose records are there; `replaced` ones belong to searches that decide nothing any more.
     """
     rows: dict[str, list[Run]] = {}
-    for label, run in labelled_plan(experiment, profile, results):
+    for label, run in labelled_plan(experiment, resolved(experiment, profile, results)):
         rows.setdefault(label, []).append(run)
     sources = SHARED.get(experiment, [experiment])
     searches = [(source, name) for source in sources for name in parameters(source)["profiles"] if is_search(name)]
-    planned = {search: labelled_plan(*search, results) for search in searches if search not in APART}
+    planned = {search: labelled_plan(*search) for search in searches if search not in APART}
     found = []
     for label, runs in rows.items():
         counts = dict.fromkeys(("configurations", "runs", "recorded", "looks", "replaced configurations", "replaced runs"), 0)

@@ -48,8 +48,8 @@ class ReplayError(RuntimeError):
 
 def code_digest(run: Mapping[str, Any]) -> str:
     """The digest of all that a run executes: its trainer, its task and its network, and what they import."""
-    network = (models.class_of(run["model"]).__module__,) if run["model"] in models.MODELS else ()  # or the trainer's own discriminator
-    return module_digest(trainer_of(run).__name__, tasks.module_of(run["task"]).__name__, *network)
+    trainer, task, network = trainer_of(run), tasks.module_of(run["task"]), models.class_of(run["model"])
+    return module_digest(trainer.__name__, task.__name__, network.__module__)
 
 
 def loader_digest(run: Mapping[str, Any]) -> str:

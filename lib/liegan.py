@@ -8,7 +8,6 @@ with g = exp(sum_c w_c L_c), the generators L not normalised. One step of each a
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,52 +15,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy, leaky_relu
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy
 
+from lib import models
 from lib.evaluation import basis_scores
 from lib.groups import exp_map, gaussian_start, normalised, random_stream
 from lib.losses import SIMILARITIES, orthogonality_penalty
 from lib.metrics import basis_cosine
 from lib.tasks import Task
 from lib.train import EVALUATIONS, NonFiniteLossError
-
-
-class VectorDiscriminator(nn.Module):
-    """Three linear layers with leaky ReLU (0.2) on (x, y), flattened; gives a logit. Source: LieGAN's code, width 512."""
-
-    def __init__(self, inputs: int, *, width: int = 512):
-        super().__init__()
-        self.first, self.second, self.last = nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, 1)
-
-    def forward(self, x: Float[Tensor, "B *inputs"], y: Float[Tensor, "B *outputs"]) -> Float[Tensor, " B"]:
-        both = torch.cat([x.flatten(1), y.reshape(len(y), -1)], 1)
-        return self.last(leaky_relu(self.second(leaky_relu(self.first(both), 0.2)), 0.2)).squeeze(1)
-
-
-class ImageDiscriminator(nn.Module):
-    """Five 3x3 convolutions with batch norm and ReLU (k, k, 2k, pool, 2k, pool, 2k; dropout 0.3), global mean, beside an embedding of
-    the label; gives a logit. Source: LieGAN's code, k = 128."""
-
-    def __init__(self, inputs: int, *, k: int = 128, classes: int = 10, embedding: int = 128):
-        super().__init__()
-        sizes = [1, k, k, 2 * k, 2 * k, 2 * k]
-        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in itertools.pairwise(sizes))
-        self.norms = nn.ModuleList(nn.BatchNorm2d(o) for o in sizes[1:])
-        self.labels, self.last = nn.Embedding(classes, embedding), nn.Linear(2 * k + embedding, 1)
-
-    def forward(self, x: Float[Tensor, "B 1 h w"], y: Tensor) -> Float[Tensor, " B"]:
-        x = x.to(memory_format=torch.channels_last)
-        for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            x = norm(convolution(x)).relu()
-            if i in (2, 3):
-                x = nn.functional.max_pool2d(x, 2)
-            if i >= 2:
-                x = nn.functional.dropout2d(x, 0.3)
-        return self.last(torch.cat([x.mean((2, 3)), self.labels(y)], 1)).squeeze(1)
-
-
-DISCRIMINATORS = {"vector": VectorDiscriminator, "image": ImageDiscriminator}
 
 
 def coefficients(run: Mapping[str, Any], size: int, generator: torch.Generator, dtype: torch.dtype) -> Float[Tensor, "B 1 C"]:
@@ -101,7 +64,7 @@ def discover(task: Task, run: Mapping[str, Any], progress: Callable[[int], None]
     inputs = x_train[0].numel() + (y_train[0].numel() if y_train.is_floating_point() else 0)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # weights and dropout draw from the global stream
-        discriminator = DISCRIMINATORS[run["model"]](inputs, **run["model_options"]).to(device, dtype)
+        discriminator = models.class_of(run["model"])(inputs, **run["model_options"]).to(device, dtype)
         generator_step = torch.optim.Adam([basis], lr=run["lr"], betas=(0.5, 0.999), fused=True)
         discriminator_step = torch.optim.Adam(discriminator.parameters(), lr=run["lr_discriminator"], fused=True)
         batches, draws = random_stream(seed, "batches", device), random_stream(seed, "augment", device)

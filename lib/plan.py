@@ -7,17 +7,14 @@ import functools
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lib import models, tasks
 from lib.files import ROOT
-from lib.freshness import state
-from lib.liegan import DISCRIMINATORS
 from lib.losses import METHODS
-from lib.records import RESULTS, read_record, record_path
+from lib.records import record_path
 from lib.values import DATA, WHOLE, ConfigError, Run, checked, listed, nearest, network_options, number, options, refuse_unknown
 
 COMMON = (
@@ -70,7 +67,7 @@ def parsed(text: str) -> dict[str, Any]:
         loader.dispose()
 
 
-def plan(experiment: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> list[Run]:
+def plan(experiment: str, profile: str, **changes: Any) -> list[Run]:
     """The runs of an experiment at a profile: scenarios x rows x seeds; a profile with a `search` tries the values that it has for a row's
     label or method, and leaves out rows without any. A row with `scenarios` of its own is left out of the others.
 
@@ -81,16 +78,15 @@ def plan(experiment: str, profile: str = "best", results: Path = RESULTS, **chan
     Raises ConfigError for an unknown profile or setting, wherever it stands in the section, for a value out of range, and for two rows of
     one label that are not the same.
     """
-    return [run for _, run in labelled_plan(experiment, profile, results, **changes)]
+    return [run for _, run in labelled_plan(experiment, profile, **changes)]
 
 
-def labelled_plan(experiment: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> list[tuple[str, Run]]:
+def labelled_plan(experiment: str, profile: str, **changes: Any) -> list[tuple[str, Run]]:
     """The runs of `plan`, each with the label of its row."""
     section = parameters(experiment)
     profiles = checked_profiles(experiment, section)
-    profile = best_profile(experiment, results) if profile == "best" else profile
     if profile not in profiles:
-        raise ConfigError(f"unknown profile {profile!r}: choose best or one of {', '.join(profiles)}")
+        raise ConfigError(f"unknown profile {profile!r}: choose one of {', '.join(profiles)}")
     settings = profiles[profile]
     refuse_unknown(changes, settings, "setting", f" of {experiment}")
     settings = {**settings, **changes}
@@ -226,7 +222,7 @@ def check_settings(settings: Mapping[str, Any], where: str, others: Sequence[Map
     A search may name `others`, the rows that those of the settings replace.
     """
     refuse_unknown(settings, SETTINGS, "setting", where)
-    refuse_unknown(networks := settings.get("networks", {}), [*models.MODELS, *DISCRIMINATORS], "network", where)
+    refuse_unknown(networks := settings.get("networks", {}), models.MODELS, "network", where)
     for name, values in networks.items():
         options(values, network_options(name), f"network {name}{where}")
     refuse_unknown(settings.get("liegan", {}), {*names_of("liegan")} - OWN - {"task"}, "setting", f" of liegan{where}")
@@ -249,7 +245,8 @@ def check_row(row: Any, settings: Mapping[str, Any], where: str) -> None:
         raise ConfigError(f"unknown task {task!r}: choose one of {', '.join(tasks.TASKS)}")
     if row["method"] not in METHODS:
         raise ConfigError(f"unknown method {row['method']!r}: choose one of {', '.join(METHODS)}")
-    networks = DISCRIMINATORS if METHODS[row["method"]].adversarial else models.MODELS
+    adversarial = METHODS[row["method"]].adversarial
+    networks = [name for name in models.MODELS if (name in models.DISCRIMINATORS) == adversarial]
     if row["model"] not in networks:
         raise ConfigError(f"unknown model {row['model']!r}: choose one of {', '.join(networks)}")
     known = {*names_of(row["method"]), "label", "options", "scenarios"} - {"scenario", "seed", "model_options"}
@@ -262,16 +259,6 @@ def check_row(row: Any, settings: Mapping[str, Any], where: str) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- profiles
-
-
-def best_profile(experiment: str, results: Path = RESULTS) -> str:
-    """The highest of paper and quick whose records are all there and not stale; quick where neither is."""
-    for profile in ("paper", "quick"):
-        paths = [record_path(experiment, run, results) for run in plan(experiment, profile)]
-        states = (state(read_record(path), path.parent) for path in paths)
-        if not any(s in ("missing", "stale") for s in states):
-            return profile
-    return "quick"
 
 
 def profile_of(experiment: str, run: Run) -> str | None:

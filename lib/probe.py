@@ -25,7 +25,7 @@ from lib.groups import random_stream
 from lib.losses import WHOLE
 from lib.plan import DATA, ConfigError, Run, parameters, plan
 from lib.records import RESULTS, MissingRecordError, provenance, read_record, write_record
-from lib.runs import discovered, reuse_memory
+from lib.runs import discovered, resolved, reuse_memory
 
 WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes
 BATCH = 500  # samples of a pass, at most
@@ -167,7 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="measure again what is there")
     options = parser.parse_args(arguments)
     try:
-        probe_missing(options.experiment, plan(options.experiment, options.profile), device=options.device, again=options.again)
+        runs = plan(options.experiment, resolved(options.experiment, options.profile))
+        probe_missing(options.experiment, runs, device=options.device, again=options.again)
     except ConfigError as error:
         print(f"lib.probe: {error}", file=sys.stderr)
         return 2

@@ -22,10 +22,10 @@ from lib.data import DataError
 from lib.files import ROOT, whole
 from lib.hyperparameters import with_hyperparameters
 from lib.losses import METHODS
-from lib.plan import ConfigError, best_profile, labelled_plan, parameters
+from lib.plan import ConfigError, labelled_plan, parameters
 from lib.probe import probes
 from lib.records import RESULTS, MissingRecordError, record_path
-from lib.runs import records
+from lib.runs import records, resolved
 from lib.selection import at_chosen_beta
 from lib.times import at_work
 
@@ -56,8 +56,8 @@ def contents(folder: Path) -> tuple:
 
 def read_results(experiment: str, profile: str, results: Path, changes: Mapping[str, Any]) -> pd.DataFrame:
     """`results_of`, from the files."""
-    profile = best_profile(experiment, results) if profile == "best" else profile
-    labels, runs = zip(*labelled_plan(experiment, profile, results, **changes), strict=True)
+    profile = resolved(experiment, profile, results)
+    labels, runs = zip(*labelled_plan(experiment, profile, **changes), strict=True)
     profile = " ".join([profile, *(f"{name}={value}" for name, value in changes.items())])
     rows, discovery = [], {}
     for label, record, timing in zip(labels, records(experiment, runs, results), probes(experiment, runs, results), strict=True):
@@ -146,7 +146,7 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
     predictor fell behind f(x) there, in points (or as a ratio of errors): a generator that is no symmetry shows in it, without the ground
     truth. The cosines and the test score are for the reader. Raises MissingRecordError where a trial has no record.
     """
-    labels, runs = zip(*labelled_plan(experiment, profile, results), strict=True)
+    labels, runs = zip(*labelled_plan(experiment, profile), strict=True)
     names = ["lr", "lr_decay", "clip", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target"]
     names += ["lambda_equiv", "lambda_aug", "lambda_sparse", "basic_wd", "weight", "unit", "width", "centred", "steps", "evaluations"]
     rows = []

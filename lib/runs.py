@@ -48,6 +48,17 @@ def records(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> li
     return found
 
 
+def resolved(experiment: str, profile: str, results: Path = RESULTS) -> str:
+    """The profile; for "best" the highest of paper and quick whose records are all there and not stale, quick where neither is."""
+    if profile != "best":
+        return profile
+    for name in ("paper", "quick"):
+        states = {state_of(experiment, run, results) for run in plan(experiment, name)}
+        if not states & {"missing", "stale"}:
+            return name
+    return "quick"
+
+
 def train_missing(
     experiment: str,
     runs: Sequence[Run],
@@ -203,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backend", default="loky", help="loky (as many processes as cores), multiprocessing, or serial")
     options = parser.parse_args(arguments)
     try:
-        runs = plan(options.experiment, options.profile)
+        runs = plan(options.experiment, resolved(options.experiment, options.profile))
         print_plan(options.experiment, runs)
         if options.plan:
             return 0

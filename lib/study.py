@@ -15,7 +15,7 @@ from lib.plan import plan
 from lib.probe import probe_missing
 from lib.records import RESULTS
 from lib.report import build, paper_layout, results_of, search_summary
-from lib.runs import train_missing
+from lib.runs import resolved, train_missing
 
 
 class Study:
@@ -39,7 +39,7 @@ class Study:
         self.results, self.figures = ((ROOT / "notebooks" / folder).resolve() for folder in (results, figures))
         self.built: dict[str, Any] = {}
         self.tweaks = {name: value for name, value in tweaks.items() if value is not None}
-        runs = plan(experiment, profile, self.results, **self.tweaks)
+        runs = plan(experiment, resolved(experiment, profile, self.results), **self.tweaks)
         if train != "never":
             train_missing(experiment, runs, results=self.results, which=train)
             probe_missing(experiment, runs, self.results)

@@ -13,7 +13,6 @@ import numpy as np
 
 from lib import gradual, models, tasks
 from lib.groups import AXES, STARTS
-from lib.liegan import DISCRIMINATORS
 from lib.losses import SIMILARITIES
 
 DATA = (*tasks.OPTIONS, *tasks.SIZES)
@@ -180,8 +179,7 @@ def nearest(name: Any, known: Iterable[str]) -> str:
 @functools.cache
 def network_options(model: str) -> dict[str, Any]:
     """The options of a network or discriminator, each with its default."""
-    network = DISCRIMINATORS[model] if model in DISCRIMINATORS else models.class_of(model)
-    return {o.name: o.default for o in inspect.signature(network).parameters.values() if o.kind is o.KEYWORD_ONLY}
+    return {o.name: o.default for o in inspect.signature(models.class_of(model)).parameters.values() if o.kind is o.KEYWORD_ONLY}
 
 
 @functools.cache

@@ -44,7 +44,7 @@ def test_bad_values_are_refused_with_their_name(changes, message):
     ("experiment", "profile", "message"),
     [
         ("rotated_mnits", "smoke", "unknown experiment 'rotated_mnits'"),
-        ("rotated_mnist", "fast", "unknown profile 'fast': choose best or one of"),
+        ("rotated_mnist", "fast", "unknown profile 'fast': choose one of"),
     ],
 )
 def test_unknown_names_are_refused(experiment, profile, message):

@@ -22,7 +22,10 @@ MODELS = {
     "gatr": ("lib.models.gatr", "GATr"),
     "gnn": ("lib.models.gnn", "GNN"),
     "egnn": ("lib.models.egnn", "EGNN"),
+    "vector": ("lib.models.discriminators", "VectorDiscriminator"),
+    "image": ("lib.models.discriminators", "ImageDiscriminator"),
 }
+DISCRIMINATORS = ("vector", "image")  # of adversarial methods: they judge pairs (x, y)
 
 
 def build(
