@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.exp_map import keep
 from lib.records import machine
 from lib.runs import reuse_memory
-from lib.train import Adam
+from lib.stack import Adam
 
 STACKS = {  # members, parameters each
     "6 perceptrons of motion capture": (6, 1_116_653),

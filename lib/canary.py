@@ -20,7 +20,9 @@ import torch
 from lib import liegan, tasks, train
 from lib.learner import default_dtype
 from lib.losses import METHODS
+from lib.protocol import EVALUATIONS
 from lib.records import agree
+from lib.stack import STACKABLE
 
 FORM = 3  # of a canary: records of another one cannot be compared with today's
 STEPS = 12
@@ -68,7 +70,7 @@ def canary(run: Mapping[str, Any]) -> dict[str, Any]:
     brief = {name: 1 if name == "steps" else value for name, value in small.items() if name not in ("restarts", "surface")}
     with default_dtype(torch.float64):  # so that what is drawn is not rounded, which processors do differently
         task = tiny(run, torch.float64)
-        looks = min(run.get("evaluations", train.EVALUATIONS), small["steps"])
+        looks = min(run.get("evaluations", EVALUATIONS), small["steps"])
         options = {} if trainer_of(run) is liegan else {"noise": NOISE, "favoured": round(0.6 * looks)}
         if "clip" in run:
             free = train.fit(task, [{**small, "clip": math.inf}], **options)[0]["curves"]["gradient_norm"]
@@ -93,5 +95,5 @@ def tiny(run: Mapping[str, Any], dtype: torch.dtype) -> tasks.Task:
 def second_of_two(task: tasks.Task, run: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The run's result, trained beside one with another seed and other weights."""
     known = {"known": 1.1 * task.generators.roll(1, -1)} if "basis" in run else {}
-    other = {name: run[name] * (1.1 + 0.1 * i) for i, name in enumerate(train.STACKABLE) if name in run} | {"seed": run["seed"] + 1}
+    other = {name: run[name] * (1.1 + 0.1 * i) for i, name in enumerate(STACKABLE) if name in run} | {"seed": run["seed"] + 1}
     return trainer_of(run).fit(task, [{**run, **other}, run], **known, **options)[1]

@@ -8,7 +8,7 @@ with g = exp(sum_c w_c L_c), the generators L not normalised. One step of each a
 
 from __future__ import annotations
 
-import math
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,8 +23,8 @@ from lib.evaluation import basis_scores
 from lib.groups import exp_map, gaussian_start, normalised, random_stream
 from lib.losses import SIMILARITIES, orthogonality_penalty
 from lib.metrics import basis_cosine
+from lib.protocol import add_point, batches, looks
 from lib.tasks import Task
-from lib.train import EVALUATIONS, NonFiniteLossError
 
 
 def coefficients(run: Mapping[str, Any], size: int, generator: torch.Generator, dtype: torch.dtype) -> Float[Tensor, "B 1 C"]:
@@ -67,15 +67,10 @@ def discover(task: Task, run: Mapping[str, Any], progress: Callable[[int], None]
         discriminator = models.class_of(run["model"])(inputs, **run["model_options"]).to(device, dtype)
         generator_step = torch.optim.Adam([basis], lr=run["lr"], betas=(0.5, 0.999), fused=True)
         discriminator_step = torch.optim.Adam(discriminator.parameters(), lr=run["lr_discriminator"], fused=True)
-        batches, draws = random_stream(seed, "batches", device), random_stream(seed, "augment", device)
-        steps, size = run["steps"], min(run["batch_size"], len(y_train))
-        checks = {max(1, round(steps * (i + 1) / EVALUATIONS)) for i in range(EVALUATIONS)}
-        order, curve = torch.empty(0, dtype=torch.long, device=device), {}
-        for step in range(1, steps + 1):
-            if len(order) < size:
-                order = torch.randperm(len(y_train), generator=batches, device=device)
-            chosen, order = order[:size], order[size:]
-            x, y = x_train[chosen], y_train[chosen]
+        draws, size = random_stream(seed, "augment", device), min(run["batch_size"], len(y_train))
+        chosen, checks, curves = batches(len(y_train), size, random_stream(seed, "batches", device)), looks(run), {}
+        for step, of in enumerate(itertools.islice(chosen, run["steps"]), 1):
+            x, y = x_train[of], y_train[of]
             g = exp_map(coefficients(run, size, draws, dtype), basis * mask)
             gx, gy = task.rho_x(g, x).squeeze(1), task.rho_y(g, y).squeeze(1)
 
@@ -88,17 +83,14 @@ def discover(task: Task, run: Mapping[str, Any], progress: Callable[[int], None]
             told.backward()
             discriminator_step.step()
             if step in checks:
-                found = (basis * mask).detach()
-                point = {"step": step, "generator": fooled.item(), "discriminator": told.item()}
-                if not all(map(math.isfinite, point.values())):
-                    raise NonFiniteLossError(f"step {step} of seed {seed}: {point}; lower lr or sigma")
-                for name, value in {**point, "cosine": basis_cosine(found, task.generators)}.items():
-                    curve.setdefault(name, []).append(value)
+                cosine = basis_cosine((basis * mask).detach(), task.generators)
+                point = {"step": step, "generator": fooled.item(), "discriminator": told.item(), "cosine": cosine}
+                add_point(curves, point, seed)
             if progress:
                 progress(1)
     found = (basis * mask).detach()
     scores = basis_scores(found, task)
-    return {"metrics": scores, "curves": curve, "basis": found.tolist(), "train_s": time.perf_counter() - started}
+    return {"metrics": scores, "curves": curves, "basis": found.tolist(), "train_s": time.perf_counter() - started}
 
 
 def generator_loss(fake: Float[Tensor, " B"], x: Tensor, gx: Tensor, basis: Float[Tensor, "C n n"], run: Mapping[str, Any]) -> Tensor:

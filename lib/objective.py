@@ -13,7 +13,7 @@ from lib.actions import Action, on_stacks, on_vectors, trivially
 from lib.gradual import Gradual, last_name
 from lib.groups import random_stream
 from lib.losses import method_named, objective
-from lib.train import phase_of
+from lib.protocol import phase_of
 
 NAMES = {"lambda_task": "alpha", "lambda_equiv": "beta"}  # what a weight is called here; the others without their `lambda_`
 

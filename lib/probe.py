@@ -17,11 +17,12 @@ from typing import Any
 
 import torch
 
-from lib import evaluation, tasks, train
+from lib import evaluation, tasks
 from lib.canary import trainer_of
 from lib.data import DataError
 from lib.freshness import code_digest
 from lib.groups import random_stream
+from lib.learner import Learner
 from lib.losses import WHOLE
 from lib.plan import DATA, ConfigError, Run, parameters, plan
 from lib.records import RESULTS, MissingRecordError, provenance, read_record, write_record
@@ -75,7 +76,7 @@ def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor |
     if "error_samples" not in run:  # it discovers and does not predict
         return {**record, **made}
 
-    learner = train.Learner(run, task, known)
+    learner = Learner(run, task, known)
     record |= parts_of_a_step(learner, task, run, now)
     with torch.no_grad():
         for suffix, predict in evaluation.predictors(learner, task, run).items():
@@ -87,7 +88,7 @@ def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor |
     return {**record, **made}
 
 
-def parts_of_a_step(learner: train.Learner, task: tasks.Task, run: Run, now: Callable[[], float]) -> dict[str, Any]:
+def parts_of_a_step(learner: Learner, task: tasks.Task, run: Run, now: Callable[[], float]) -> dict[str, Any]:
     """Seconds of the objective of one batch (both of its terms), of its gradient, and of predicting the batch; on CUDA, the peak of
     allocated memory in bytes of the first two."""
     x, y = (t[: run["batch_size"]] for t in task.train)

@@ -21,13 +21,14 @@ import joblib
 import torch
 from tqdm import tqdm
 
-from lib import models, tasks, train
+from lib import models, tasks
 from lib.canary import canary, trainer_of
 from lib.data import DataError
 from lib.freshness import ReplayError, code_digest, data_of, fingerprint, loader_digest, state
 from lib.losses import METHODS
 from lib.plan import ConfigError, Run, plan, profile_of
 from lib.records import RESULTS, DamagedRecordError, MissingRecordError, basis_digest, provenance, read_record, record_path, write_record
+from lib.stack import STACKABLE
 
 WANTED = {"missing": ("missing", "stale"), "earlier": ("missing", "stale", "earlier"), "never": (), "all": None}  # the states to train
 TIMED = ("smoke", "quick", "paper", "best")  # the profiles behind tables; what a search tries is not timed
@@ -119,7 +120,7 @@ def stacked(runs: Sequence[Run], device: str) -> list[list[Run]]:
 
     def shape(run: Run) -> str:
         alone = METHODS[run["method"]].adversarial or (device == "cpu" and getattr(models.class_of(run["model"]), "loops_on_cpu", False))
-        return json.dumps({key: value for key, value in run.items() if alone or key not in train.STACKABLE}, sort_keys=True)
+        return json.dumps({key: value for key, value in run.items() if alone or key not in STACKABLE}, sort_keys=True)
 
     return [list(group) for _, group in itertools.groupby(sorted(runs, key=shape), key=shape)]
 

@@ -5,34 +5,22 @@ A run is a flat dictionary of plain values (see `lib.runs`): task, scenario, mod
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch import Tensor
 
-from lib import metrics
-from lib.evaluation import evaluate, evaluating, validation_loss
-from lib.gradual import Gradual, last_name
-from lib.groups import random_stream
-from lib.learner import Learner, Run, draws, seeded
-from lib.losses import Phase
+from lib.evaluation import evaluate, evaluating
+from lib.learner import Learner, Run
+from lib.protocol import looks
+from lib.stack import Stack
 from lib.surface import loss_surface, ruggedness
 from lib.tasks import Task
 
-# What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
-STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse")
 FAR = 1_000_000  # between the seeds of a run's restarts
-EVALUATIONS = 10  # validation passes of a run that names no number, evenly spaced; the best one's weights are kept
-
-
-class NonFiniteLossError(FloatingPointError):
-    """A loss or a parameter became NaN or infinite."""
 
 
 def fit(
@@ -69,88 +57,32 @@ def fit(
     GATr's early stopping, with fewer validations unless a run's `evaluations` asks for more, and without a network's own penalty in the
     validation loss. A remainder of the samples smaller than a batch is left out.
     """
-    first = runs[0]
-    for run in runs[1:]:
-        differing = [key for key in {*first, *run} if first.get(key) != run.get(key) and key not in STACKABLE]
-        if differing:
-            raise ValueError(f"runs of one stack may differ in {', '.join(STACKABLE)} only, these differ in {', '.join(sorted(differing))}")
-
-    if "restarts" in first:
+    if "restarts" in runs[0]:
         return best_of_restarts(task, runs, progress, known=known, noise=noise, favoured=favoured)
-    started = time.perf_counter()
-    device = task.generators.device
-    learners = [Learner(run, task, known) for run in runs]
-    template = learners[0]
-    layout = [(name, p.shape, p.numel()) for name, p in template.named_parameters()]
-    theta = torch.stack([nn.utils.parameters_to_vector(learner.parameters()).detach() for learner in learners])
-    if noise:
-        theta = theta + noise * torch.randn(theta.shape, generator=random_stream(0, "noise"), dtype=theta.dtype).to(device)
-    rates = torch.tensor([[run["lr"]] for run in runs], dtype=theta.dtype, device=device)
-    weights = [{name: run[name] for name in template.method.hyperparameters} for run in runs]
-    gradual = None
-    if "gradual" in first:
-        initial = [[weight[name] for weight in weights] for name in (template.method.alpha, template.method.beta)]
-        gradual = Gradual(theta.new_tensor(initial), **first["gradual"])
-    batches = [random_stream(run["seed"], "batches", device) for run in runs]
-    augmentations = [random_stream(run["seed"], "augment", device) for run in runs]
-    noises = [random_stream(run["seed"], "dropout") for run in runs] if draws(template.model, task.train[0][:2]) else None
-    gradients = stack_gradients(template, layout, weights, gradual, noises)
-    adam = Adam(theta, rates)
-    best, best_loss = theta.clone(), torch.full((len(runs), 1), torch.inf, dtype=theta.dtype, device=device)
-    curves, clipped = [{} for _ in runs], torch.zeros_like(best_loss)
-    (x_train, y_train), steps, size = task.train, first["steps"], min(first["batch_size"], len(task.train[1]))
-    orders = [torch.empty(0, dtype=torch.long, device=device)] * len(runs)
-    passes = first.get("evaluations", EVALUATIONS)
-    checks = sorted({max(1, round(steps * (i + 1) / passes)) for i in range(passes)})
-    for step in range(1, steps + 1):
-        for i, generator in enumerate(batches):
-            if len(orders[i]) < size:
-                orders[i] = torch.randperm(len(y_train), generator=generator, device=device)
-        chosen, orders = [order[:size] for order in orders], [order[size:] for order in orders]
-        coefficients, phase = None, phase_of(first, step)
-        if template.augmenter is not None:
-            coefficients = [template.augmenter.coefficients(size, first["copies"], draws, phase.reach) for draws in augmentations]
-        gradient, terms = gradients(theta, [x_train[i] for i in chosen], [y_train[i] for i in chosen], coefficients, phase)
-        if "clip" in first:
-            norm = gradient.norm(dim=1, keepdim=True)
-            gradient, clipped = gradient * (first["clip"] / norm).clamp(max=1.0), clipped + (norm > first["clip"])
-        adam.step(theta, gradient, decayed(first, step))
+    started, stack, checks = time.perf_counter(), Stack(task, runs, known, noise), looks(runs[0])
+    best, best_loss = stack.theta.clone(), stack.theta.new_full((len(runs), 1), torch.inf)
+    for step in range(1, runs[0]["steps"] + 1):
+        terms = stack.step(step)
         if step in checks:
-            losses = []
-            for i, curve in enumerate(curves):
-                nn.utils.vector_to_parameters(theta[i].clone(), template.parameters())
-                losses.append(validation_loss(template.model, task))
-                point = {"step": step, "val_loss": losses[i].item(), **{name: value.item() for name, value in terms[i].items()}}
-                if not all(map(math.isfinite, point.values())):
-                    raise NonFiniteLossError(f"step {step} of seed {runs[i]['seed']}: {point}; lower lr or gamma, or look at the data")
-                if gradual is not None:
-                    point |= {name: value[i].item() for name, value in gradual.state().items()}
-                if "clip" in first:
-                    point["clipped"] = clipped[i].item() / step  # the share of the steps so far
-                    point["gradient_norm"] = norm[i].item()
-                if template.averages:
-                    point["cosine"] = metrics.basis_cosine(template.augmenter.basis().detach(), task.generators)
-                for name, value in point.items():
-                    curve.setdefault(name, []).append(value)
-            now = torch.stack(losses)[:, None]
+            now = stack.look(step, terms)
             if favoured is not None:
                 now = now * (1 + abs(checks.index(step) - favoured))
-            best, best_loss = torch.where(now < best_loss, theta, best), torch.minimum(now, best_loss)
+            best, best_loss = torch.where(now < best_loss, stack.theta, best), torch.minimum(now, best_loss)
         if progress:
             progress(len(runs))
-    trained = time.perf_counter()
+    spent = (time.perf_counter() - started) / len(runs)
+    found = zip(runs, best, stack.curves, strict=True)
+    return [{**judged(stack.learner(vector), task, run), "curves": curves, "train_s": spent} for run, vector, curves in found]
 
-    results = []
-    for run, vector, curve in zip(runs, best, curves, strict=True):
-        nn.utils.vector_to_parameters(vector.clone(), template.parameters())  # aligned as in a stack of one
-        scores, basis = evaluate(template, task, run)
-        result = {"metrics": scores, "curves": curve, "basis": basis, "train_s": (trained - started) / len(runs)}
-        if "surface" in run:
-            with evaluating(template.model):
-                grid = loss_surface(template.model, partial(task_loss, task), run["surface"], run["seed"])
-            result |= {"surface": grid.tolist(), "metrics": {**scores, **ruggedness(grid)}}
-        results.append(result)
-    return results
+
+def judged(learner: Learner, task: Task, run: Run) -> dict[str, Any]:
+    """A trained learner's metrics and basis, and the loss around its weights where the run has a `surface`."""
+    scores, basis = evaluate(learner, task, run)
+    if "surface" not in run:
+        return {"metrics": scores, "basis": basis}
+    with evaluating(learner.model):
+        grid = loss_surface(learner.model, partial(task_loss, task), run["surface"], run["seed"])
+    return {"metrics": {**scores, **ruggedness(grid)}, "basis": basis, "surface": grid.tolist()}
 
 
 def best_of_restarts(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None = None, **options) -> list[dict[str, Any]]:
@@ -174,101 +106,3 @@ def best_of_restarts(task: Task, runs: Sequence[Run], progress: Callable[[int], 
 def task_loss(task: Task, predict: Callable[[Tensor], Tensor]) -> Tensor:
     """The task's loss over all training samples."""
     return task.loss(predict(task.train[0]), task.train[1])
-
-
-def phase_of(run: Run, step: int) -> Phase:
-    """Gamma grows linearly over the first `warmup` of the steps; from there R's weights fall linearly, to 0 at `decay` of the steps."""
-    reach, push = 1.0, 1.0
-    if "warmup" in run:
-        reach = min(1.0, step / (run["warmup"] * run["steps"]))
-    if "decay" in run:
-        push = min(1.0, max(0.0, run["decay"] - step / run["steps"]) / (run["decay"] - run.get("warmup", 0.0)))
-    return Phase(reach, push)
-
-
-STAIRS = 50  # of the learning rate
-
-
-def decayed(run: Run, step: int) -> float:
-    """The learning rate's factor: from 1 towards `lr_decay` in 50 equal stairs. Source: GATr's code, which REMUL follows on N-body."""
-    return run.get("lr_decay", 1.0) ** (STAIRS * (step - 1) // run["steps"] / STAIRS)
-
-
-def stack_gradients(
-    template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]], gradual: Gradual | None = None,
-    noises: Sequence[torch.Generator] | None = None,
-) -> Callable:  # fmt: skip
-    """(theta, x, y, coefficients, phase), all but the last with one entry a member, to (gradients, one dictionary of terms each).
-
-    With `gradual` weights in the place of alpha and beta, a call ends with a step of theirs. Members of a network that draws at random
-    take turns, each with draws from its own one of `noises`.
-    """
-    balanced, offsets = (template.method.alpha, template.method.beta), ()
-    if gradual is not None:
-        zero = torch.zeros_like(template.model.get_parameter(last_name(template.model)))
-        offsets = (torch.stack([zero, zero]),)
-
-    def loss_of(unknowns: tuple[Tensor, ...], x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping, phase: Phase):
-        vector, *offsets = unknowns
-        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight, phase, *offsets))
-
-    gradient = grad_and_value(loss_of, has_aux=True)
-
-    def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
-        drawn = coefficients or [None] * len(weights)
-        live = weights
-        if gradual is not None:
-            live = [{**w, **dict(zip(balanced, pair, strict=True))} for w, pair in zip(weights, gradual.weights.T, strict=True)]
-        parts = []
-        for i, (vector, *rest) in enumerate(zip(theta, x, y, drawn, live, strict=True)):
-            with nullcontext() if noises is None else seeded(noises[i], vector.device):
-                # a copy, so that its alignment in memory, and with it the rounding, is that of a stack of one
-                parts.append(gradient((vector.clone(), *offsets), *rest, phase))
-        return [torch.stack(g) for g in zip(*(g for g, _ in parts), strict=True)], [terms for _, (_, terms) in parts]
-
-    def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
-        weight = {name: theta.new_tensor([w[name] for w in weights]) for name in weights[0]}
-        weight |= {} if gradual is None else dict(zip(balanced, gradual.weights, strict=True))
-        draws = None if coefficients is None else torch.stack(list(coefficients))
-        dims = ((0, *[None for _ in offsets]), 0, 0, None if draws is None else 0, 0 if weight else None, None)
-        g, (_, terms) = vmap(gradient, in_dims=dims)((theta, *offsets), torch.stack(list(x)), torch.stack(list(y)), draws, weight, phase)
-        return g, [{name: term[i] for name, term in terms.items()} for i in range(len(weights))]
-
-    looped = noises is not None or (template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False))
-
-    def both(*batch):
-        (found, *last), terms = (in_turn if looped else at_once)(*batch)
-        if gradual is not None:
-            losses = torch.stack([torch.stack([term[name] for term in terms]) for name in ("task", "equiv")])
-            gradual.step(losses, last[0].flatten(2).norm(dim=2).T)
-        return found, terms
-
-    return both
-
-
-def unflatten(vector: Tensor, layout: Sequence[tuple[str, torch.Size, int]]) -> dict[str, Tensor]:
-    """A learner's parameters by name, as views of their flat vector."""
-    parts = vector.split([count for *_, count in layout])
-    return {name: part.reshape(shape) for (name, shape, _), part in zip(layout, parts, strict=True)}
-
-
-class Adam:
-    """Adam (Kingma & Ba, Algorithm 1) with default moments on a stack of flat vectors, one learning rate each; it steps in place.
-
-    Its operator is the one under `torch.optim.Adam(fused=True)`, one pass over memory a vector (benchmarks/adam.py). Ours is to call it
-    directly: the class costs a second's import, and in small stacks more than the operator.
-    """
-
-    def __init__(self, theta: Tensor, rates: Tensor, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8):
-        rates = rates.flatten().tolist()
-        self.members = {rate: [i for i, other in enumerate(rates) if other == rate] for rate in rates}
-        self.options = {"beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": 0.0, "amsgrad": False, "maximize": False}
-        self.mean, self.square = torch.zeros_like(theta), torch.zeros_like(theta)
-        self.steps = torch.zeros((), device=theta.device)
-
-    def step(self, theta: Tensor, gradient: Tensor, factor: float = 1.0) -> None:
-        self.steps += 1
-        stacks = theta, gradient.contiguous(), self.mean, self.square  # the operator takes entries to be neighbours and does not ask
-        for rate, members in self.members.items():
-            vectors = [[stack[i] for i in members] for stack in stacks]
-            torch._fused_adam_(*vectors, [], [self.steps] * len(members), lr=factor * rate, **self.options)

@@ -9,7 +9,8 @@ import torch
 from lib import train
 from lib.canary import STEPS, alike, canary, shrunk
 from lib.plan import labelled_plan
-from lib.train import phase_of
+from lib.protocol import phase_of
+from lib.stack import STACKABLE
 
 
 @functools.cache
@@ -65,7 +66,7 @@ def test_beside_it_in_its_stack_is_another_run_whose_seed_and_weights_all_differ
     canary(run)
     assert len(stacks) == 2, "in double precision, and one step in single"
     for other, own in stacks:
-        assert {name for name in own if other[name] != own[name]} == {name for name in train.STACKABLE if run.get(name)}
+        assert {name for name in own if other[name] != own[name]} == {name for name in STACKABLE if run.get(name)}
 
 
 def test_it_is_drawn_in_double_precision_but_for_one_step_and_leaves_the_default_as_it_was(monkeypatch):

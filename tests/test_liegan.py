@@ -7,7 +7,7 @@ import torch
 
 from lib import liegan, tasks
 from lib.canary import canary
-from lib.train import NonFiniteLossError
+from lib.protocol import NonFiniteLossError
 
 RUN = {
     "task": "two_body", "scenario": "in", "method": "liegan", "model": "vector", "model_options": {"width": 32}, "seed": 0, "steps": 4,
@@ -85,5 +85,5 @@ def test_it_finds_the_rotation_of_a_ring():
 
 def test_a_loss_that_is_not_finite_stops_the_run():
     task = tasks.load_tiny("two_body", scenario="in")
-    with pytest.raises(NonFiniteLossError, match="lower lr or sigma"):
+    with pytest.raises(NonFiniteLossError, match="lower a learning rate"):
         liegan.discover(task, {**RUN, "sigma": 1e4})

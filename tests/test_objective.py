@@ -12,7 +12,8 @@ from lib.augmenter import GroupAugmenter, LieAugmenter
 from lib.groups import haar, random_stream, so
 from lib.learner import Learner
 from lib.objective import Objective
-from lib.train import Adam, fit
+from lib.stack import Adam
+from lib.train import fit
 
 with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
     from torch_geometric.data import Batch, Data

@@ -8,7 +8,9 @@ from torch import nn
 
 from lib import models, tasks, train
 from lib.plan import labelled_plan
-from lib.train import Adam, NonFiniteLossError, fit, phase_of
+from lib.protocol import NonFiniteLossError, phase_of
+from lib.stack import Adam
+from lib.train import fit
 
 
 @pytest.fixture

@@ -1,0 +1,187 @@
+"""Runs that train together: their parameters are the rows of one matrix, and a step moves them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from lib import metrics
+from lib.evaluation import validation_loss
+from lib.gradual import Gradual, last_name
+from lib.groups import random_stream
+from lib.learner import Learner, Run, draws, seeded
+from lib.losses import Phase
+from lib.protocol import add_point, batches, decayed, phase_of
+from lib.tasks import Task
+
+# What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
+STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse")
+
+
+class Stack:
+    """Runs that differ in `STACKABLE` only, each with generators of its own: its result does not depend on the others.
+
+    Attributes
+    ----------
+    theta : (runs, parameters), today's.  curves : what was found at each look at validation, by run.
+
+    Parameters
+    ----------
+    known, noise : see `lib.train.fit`.
+
+    Raises ValueError for runs that differ in more.
+    """
+
+    def __init__(self, task: Task, runs: Sequence[Run], known: Tensor | None = None, noise: float = 0.0):
+        self.task, self.runs, self.first = task, runs, runs[0]
+        refuse_differing(runs)
+        device = task.generators.device
+        learners = [Learner(run, task, known) for run in runs]
+        self.template = template = learners[0]
+        layout = [(name, p.shape, p.numel()) for name, p in template.named_parameters()]
+        self.theta = torch.stack([nn.utils.parameters_to_vector(learner.parameters()).detach() for learner in learners])
+        if noise:
+            draw = torch.randn(self.theta.shape, generator=random_stream(0, "noise"), dtype=self.theta.dtype)
+            self.theta = self.theta + noise * draw.to(device)
+        self.adam = Adam(self.theta, self.theta.new_tensor([[run["lr"]] for run in runs]))
+        weights = [{name: run[name] for name in template.method.hyperparameters} for run in runs]
+        self.gradual = None
+        if "gradual" in self.first:
+            initial = [[weight[name] for weight in weights] for name in (template.method.alpha, template.method.beta)]
+            self.gradual = Gradual(self.theta.new_tensor(initial), **self.first["gradual"])
+        count = len(task.train[1])
+        self.size = min(self.first["batch_size"], count)
+        self.batches = [batches(count, self.size, random_stream(run["seed"], "batches", device)) for run in runs]
+        self.augmentations = [random_stream(run["seed"], "augment", device) for run in runs]
+        noises = [random_stream(run["seed"], "dropout") for run in runs] if draws(template.model, task.train[0][:2]) else None
+        self.gradients = stack_gradients(template, layout, weights, self.gradual, noises)
+        self.curves, self.norm = [{} for _ in runs], None
+        self.clipped = self.theta.new_zeros(len(runs), 1)
+
+    def step(self, step: int) -> list[dict[str, Tensor]]:
+        """One step of the optimiser; the terms of each run's objective before it."""
+        (x, y), first, augmenter = self.task.train, self.first, self.template.augmenter
+        chosen, coefficients, phase = [next(batch) for batch in self.batches], None, phase_of(first, step)
+        if augmenter is not None:
+            coefficients = [augmenter.coefficients(self.size, first["copies"], draw, phase.reach) for draw in self.augmentations]
+        gradient, terms = self.gradients(self.theta, [x[i] for i in chosen], [y[i] for i in chosen], coefficients, phase)
+        if "clip" in first:
+            self.norm = gradient.norm(dim=1, keepdim=True)
+            self.clipped = self.clipped + (self.norm > first["clip"])
+            gradient = gradient * (first["clip"] / self.norm).clamp(max=1.0)
+        self.adam.step(self.theta, gradient, decayed(first, step))
+        return terms
+
+    def look(self, step: int, terms: Sequence[Mapping[str, Tensor]]) -> Float[Tensor, "runs 1"]:
+        """The loss on validation after that step; with it, and its terms, each run's curves go on."""
+        losses = []
+        for i, curves in enumerate(self.curves):
+            learner = self.learner(self.theta[i])
+            losses.append(validation_loss(learner.model, self.task))
+            point = {"step": step, "val_loss": losses[i].item(), **{name: value.item() for name, value in terms[i].items()}}
+            if self.gradual is not None:
+                point |= {name: value[i].item() for name, value in self.gradual.state().items()}
+            if "clip" in self.first:  # the share of the steps so far, and the last one's
+                point |= {"clipped": self.clipped[i].item() / step, "gradient_norm": self.norm[i].item()}
+            if learner.averages:
+                point["cosine"] = metrics.basis_cosine(learner.augmenter.basis().detach(), self.task.generators)
+            add_point(curves, point, self.runs[i]["seed"])
+        return torch.stack(losses)[:, None]
+
+    def learner(self, vector: Float[Tensor, " parameters"]) -> Learner:
+        """The learner with these parameters; the same one at every call."""
+        nn.utils.vector_to_parameters(vector.clone(), self.template.parameters())  # aligned as in a stack of one
+        return self.template
+
+
+def refuse_differing(runs: Sequence[Run]) -> None:
+    """Raises ValueError for runs that cannot be of one stack."""
+    for run in runs[1:]:
+        differing = [key for key in {*runs[0], *run} if runs[0].get(key) != run.get(key) and key not in STACKABLE]
+        if differing:
+            raise ValueError(f"runs of one stack may differ in {', '.join(STACKABLE)} only, these differ in {', '.join(sorted(differing))}")
+
+
+def stack_gradients(
+    template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]], gradual: Gradual | None = None,
+    noises: Sequence[torch.Generator] | None = None,
+) -> Callable:  # fmt: skip
+    """(theta, x, y, coefficients, phase), all but the last with one entry a member, to (gradients, one dictionary of terms each).
+
+    With `gradual` weights in the place of alpha and beta, a call ends with a step of theirs. Members of a network that draws at random
+    take turns, each with draws from its own one of `noises`.
+    """
+    balanced, offsets = (template.method.alpha, template.method.beta), ()
+    if gradual is not None:
+        zero = torch.zeros_like(template.model.get_parameter(last_name(template.model)))
+        offsets = (torch.stack([zero, zero]),)
+
+    def loss_of(unknowns: tuple[Tensor, ...], x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping, phase: Phase):
+        vector, *offsets = unknowns
+        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight, phase, *offsets))
+
+    gradient = grad_and_value(loss_of, has_aux=True)
+
+    def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
+        drawn = coefficients or [None] * len(weights)
+        live = weights
+        if gradual is not None:
+            live = [{**w, **dict(zip(balanced, pair, strict=True))} for w, pair in zip(weights, gradual.weights.T, strict=True)]
+        parts = []
+        for i, (vector, *rest) in enumerate(zip(theta, x, y, drawn, live, strict=True)):
+            with nullcontext() if noises is None else seeded(noises[i], vector.device):
+                # a copy, so that its alignment in memory, and with it the rounding, is that of a stack of one
+                parts.append(gradient((vector.clone(), *offsets), *rest, phase))
+        return [torch.stack(g) for g in zip(*(g for g, _ in parts), strict=True)], [terms for _, (_, terms) in parts]
+
+    def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
+        weight = {name: theta.new_tensor([w[name] for w in weights]) for name in weights[0]}
+        weight |= {} if gradual is None else dict(zip(balanced, gradual.weights, strict=True))
+        draws = None if coefficients is None else torch.stack(list(coefficients))
+        dims = ((0, *[None for _ in offsets]), 0, 0, None if draws is None else 0, 0 if weight else None, None)
+        g, (_, terms) = vmap(gradient, in_dims=dims)((theta, *offsets), torch.stack(list(x)), torch.stack(list(y)), draws, weight, phase)
+        return g, [{name: term[i] for name, term in terms.items()} for i in range(len(weights))]
+
+    looped = noises is not None or (template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False))
+
+    def both(*batch):
+        (found, *last), terms = (in_turn if looped else at_once)(*batch)
+        if gradual is not None:
+            losses = torch.stack([torch.stack([term[name] for term in terms]) for name in ("task", "equiv")])
+            gradual.step(losses, last[0].flatten(2).norm(dim=2).T)
+        return found, terms
+
+    return both
+
+
+def unflatten(vector: Tensor, layout: Sequence[tuple[str, torch.Size, int]]) -> dict[str, Tensor]:
+    """A learner's parameters by name, as views of their flat vector."""
+    parts = vector.split([count for *_, count in layout])
+    return {name: part.reshape(shape) for (name, shape, _), part in zip(layout, parts, strict=True)}
+
+
+class Adam:
+    """Adam (Kingma & Ba, Algorithm 1) with default moments on a stack of flat vectors, one learning rate each; it steps in place.
+
+    Its operator is the one under `torch.optim.Adam(fused=True)`, one pass over memory a vector (benchmarks/adam.py). Ours is to call it
+    directly: the class costs a second's import, and in small stacks more than the operator.
+    """
+
+    def __init__(self, theta: Tensor, rates: Tensor, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8):
+        rates = rates.flatten().tolist()
+        self.members = {rate: [i for i, other in enumerate(rates) if other == rate] for rate in rates}
+        self.options = {"beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": 0.0, "amsgrad": False, "maximize": False}
+        self.mean, self.square = torch.zeros_like(theta), torch.zeros_like(theta)
+        self.steps = torch.zeros((), device=theta.device)
+
+    def step(self, theta: Tensor, gradient: Tensor, factor: float = 1.0) -> None:
+        self.steps += 1
+        stacks = theta, gradient.contiguous(), self.mean, self.square  # the operator takes entries to be neighbours and does not ask
+        for rate, members in self.members.items():
+            vectors = [[stack[i] for i in members] for stack in stacks]
+            torch._fused_adam_(*vectors, [], [self.steps] * len(members), lr=factor * rate, **self.options)
