@@ -22,7 +22,7 @@ import torch
 from benchmarks.exp_map import keep
 from lib import tasks, train
 from lib.data import DataError
-from lib.groups import random_stream
+from lib.draws import random_stream
 from lib.learner import Learner
 from lib.losses import objective
 from lib.plan import DATA, Run, plan

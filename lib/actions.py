@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from lib.groups import autocast_off
+from lib.precision import autocast_off
 
 Action = Callable[[Tensor, Tensor], Tensor]
 

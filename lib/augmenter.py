@@ -10,7 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lib.actions import Action
-from lib.groups import exp_map, normalised, uniform
+from lib.draws import uniform
+from lib.exponential import exp_map
+from lib.groups import normalised
 
 
 class LieAugmenter(nn.Module):

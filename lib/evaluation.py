@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lib import metrics
 from lib.actions import trivially
 from lib.augmenter import averaged_prediction
-from lib.groups import random_stream
+from lib.draws import random_stream
 from lib.tasks import Task
 
 RESIDUALS = 1000  # samples that the residual of a law is the median of

@@ -12,8 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from lib import models
 from lib.augmenter import GroupAugmenter, LieAugmenter
+from lib.draws import random_stream
 from lib.gradual import twice
-from lib.groups import gaussian_start, random_stream
+from lib.groups import gaussian_start
 from lib.losses import Method, Phase, method_named, objective
 from lib.tasks import Task
 

@@ -19,8 +19,10 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
 from lib import models
+from lib.draws import random_stream
 from lib.evaluation import basis_scores
-from lib.groups import exp_map, gaussian_start, normalised, random_stream
+from lib.exponential import exp_map
+from lib.groups import gaussian_start, normalised
 from lib.losses import SIMILARITIES, orthogonality_penalty
 from lib.metrics import basis_cosine
 from lib.protocol import add_point, batches, looks

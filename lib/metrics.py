@@ -11,7 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lib.actions import Action, trivially
-from lib.groups import autocast_off, bracket, exp_map, normalised, uniform, working
+from lib.draws import uniform
+from lib.exponential import exp_map
+from lib.groups import bracket, normalised
+from lib.precision import autocast_off, working
 
 Predictor = Callable[[Tensor], Tensor]
 

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lib.actions import Action, on_stacks, on_vectors, trivially
+from lib.draws import random_stream
 from lib.gradual import Gradual, last_name
-from lib.groups import random_stream
 from lib.losses import method_named, objective
 from lib.protocol import phase_of
 

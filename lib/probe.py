@@ -20,8 +20,8 @@ import torch
 from lib import evaluation, tasks
 from lib.canary import trainer_of
 from lib.data import DataError
+from lib.draws import random_stream
 from lib.freshness import code_digest
-from lib.groups import random_stream
 from lib.learner import Learner
 from lib.losses import WHOLE
 from lib.plan import DATA, ConfigError, Run, parameters, plan

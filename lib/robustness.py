@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lib.actions import Action, on_vectors, trivially
 from lib.augmenter import LieAugmenter
-from lib.groups import exp_map, random_stream, uniform
+from lib.draws import random_stream, uniform
+from lib.exponential import exp_map
 from lib.metrics import there_and_back
 
 

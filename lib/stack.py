@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from lib import metrics
+from lib.draws import random_stream
 from lib.evaluation import validation_loss
 from lib.gradual import Gradual, last_name
-from lib.groups import random_stream
 from lib.learner import Learner, Run, draws, seeded
 from lib.losses import Phase
 from lib.protocol import add_point, batches, decayed, phase_of

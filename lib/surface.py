@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lib.groups import random_stream
+from lib.draws import random_stream
 
 
 def direction(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:

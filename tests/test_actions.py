@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lib.actions import on_images, on_stacks, on_vectors, rotate_images, trivially
-from lib.groups import affine, exp_map, haar, so
+from lib.exponential import exp_map
+from lib.groups import affine, haar, so
 
 
 def test_vectors_and_stacks_multiply(generator, dtype):

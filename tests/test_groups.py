@@ -8,21 +8,9 @@ import pytest
 import torch
 
 from lib import tasks
-from lib.groups import (
-    MAX_SQUARINGS,
-    RADIUS,
-    bracket,
-    exp_map,
-    haar,
-    matrix_exp,
-    normalised,
-    random_stream,
-    rotations,
-    rotations_between,
-    se,
-    so,
-    taylor_degree,
-)
+from lib.draws import random_stream
+from lib.exponential import MAX_SQUARINGS, RADIUS, exp_map, matrix_exp, taylor_degree
+from lib.groups import bracket, haar, normalised, rotations, rotations_between, se, so
 from lib.tasks import partial_permutation
 
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-13}

@@ -7,7 +7,8 @@ import torch
 
 from lib import tasks
 from lib.actions import on_stacks, on_vectors, trivially
-from lib.groups import exp_map, so
+from lib.exponential import exp_map
+from lib.groups import so
 from lib.metrics import action_score, basis_cosine, basis_mae, share_inside, symmetry_algebra, symmetry_residual
 from lib.tasks import discrete_rotation, partial_permutation, two_body
 

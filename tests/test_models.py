@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lib import models
-from lib.groups import elementary, exp_map, so
+from lib.exponential import exp_map
+from lib.groups import elementary, so
 from lib.models.emlp import EMLP, AmbiguousSymmetryWarning, invariants
 from lib.models.gcnn import GCNN, P4Convolution
 

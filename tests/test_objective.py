@@ -9,7 +9,8 @@ from torch import nn
 from lib import tasks
 from lib.actions import on_vectors
 from lib.augmenter import GroupAugmenter, LieAugmenter
-from lib.groups import haar, random_stream, so
+from lib.draws import random_stream
+from lib.groups import haar, so
 from lib.learner import Learner
 from lib.objective import Objective
 from lib.stack import Adam

@@ -9,7 +9,8 @@ import torch
 from lib import actions, metrics, models, tasks, train
 from lib.augmenter import LieAugmenter, averaged_prediction
 from lib.canary import shrunk
-from lib.groups import bracket, exp_map, haar, matrix_exp, normalised, rotations, rotations_between, so
+from lib.exponential import exp_map, matrix_exp
+from lib.groups import bracket, haar, normalised, rotations, rotations_between, so
 from lib.learner import Learner
 from lib.plan import labelled_plan
 

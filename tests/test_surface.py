@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.groups import random_stream
+from lib.draws import random_stream
 from lib.surface import direction, loss_surface, ruggedness
 
 

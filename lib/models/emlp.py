@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lib.groups import normalised, random_stream
+from lib.draws import random_stream
+from lib.groups import normalised
 from lib.metrics import bracket_closure
 
 

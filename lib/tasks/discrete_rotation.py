@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.groups import rotations, so, uniform
+from lib.draws import uniform
+from lib.groups import rotations, so
 from lib.tasks import Task
 from lib.tasks.regression import gaussian_regression
 

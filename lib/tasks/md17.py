@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.draws import random_stream
 from lib.files import ROOT
-from lib.groups import random_stream
 from lib.molecules import Molecule, molecule
 from lib.sources import DataError, check, mirrored, reading
 from lib.tasks import Task

@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lib.data import read
+from lib.draws import random_stream, uniform
 from lib.files import ROOT
-from lib.groups import random_stream, rotations, uniform
+from lib.groups import rotations
 from lib.tasks import Task
 from lib.tasks.bodies import prediction_of_positions
 

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lib.actions import on_stacks
-from lib.groups import random_stream, rotations_between, uniform
+from lib.draws import random_stream, uniform
+from lib.groups import rotations_between
 from lib.tasks import Task
 from lib.tasks.bodies import prediction_of_positions
 

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.groups import exp_map, uniform
+from lib.draws import uniform
+from lib.exponential import exp_map
 from lib.tasks import Task
 from lib.tasks.regression import gaussian_regression
 

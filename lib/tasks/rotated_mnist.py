@@ -20,8 +20,9 @@ from torch import Tensor
 
 from lib.actions import on_images, pixel_grid, rotate_images, trivially
 from lib.data import read
+from lib.draws import uniform
 from lib.files import ROOT
-from lib.groups import affine, affine_family, affine_mask, rotations, so, uniform
+from lib.groups import affine, affine_family, affine_mask, rotations, so
 from lib.metrics import accuracy
 from lib.tasks import Task
 

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lib.actions import on_stacks
-from lib.groups import rotations, so, uniform
+from lib.draws import uniform
+from lib.groups import rotations, so
 from lib.metrics import mean_squared_error
 from lib.tasks import Task
 
