@@ -291,21 +291,13 @@ def test_tokens_of_another_width_are_refused(network):
         network(torch.Size([4, 5]), torch.Size([4, 3]))
 
 
-def test_transformer_options():
-    """The same weights under the two norms, each recomputed: mean and variance over channels, or over tokens and channels."""
-    networks = {norm: Transformer(*SHAPES, blocks=2, width=32, norm=norm).double() for norm in ("channels", "tokens")}
-    networks["tokens"].load_state_dict(networks["channels"].state_dict())
-    x = torch.randn(5, *SHAPES[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    one, other = (network(x) for network in networks.values())
-    assert (one - other).abs().max() > 1e-3
-    h = networks["tokens"].first(x)
-    for norm, axes in (("channels", -1), ("tokens", (-2, -1))):
-        expected = (h - h.mean(axes, keepdim=True)) / (h.var(axes, keepdim=True, correction=0) + 1e-5).sqrt()
-        torch.testing.assert_close(networks[norm].blocks[0].normalise(h), expected)
+def test_the_transformers_norm_is_over_channels():
+    network = Transformer(*SHAPES, blocks=2, width=32).double()
+    h = network.first(torch.randn(5, *SHAPES[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    expected = (h - h.mean(-1, keepdim=True)) / (h.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(network.blocks[0].normalise(h), expected)
     with pytest.raises(ValueError, match="multiple of heads, got 30 and 8"):
         Transformer(*SHAPES, width=30)
-    with pytest.raises(ValueError, match="norm must be one of channels, tokens, got 'batch'"):
-        Transformer(*SHAPES, norm="batch")
 
 
 # ------------------------------------------------------------------------------------ another library's primitives

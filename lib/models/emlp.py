@@ -116,7 +116,6 @@ class EMLP(nn.Module):
         experiments (5 vectors, 3 blocks).
     tolerance : largest singular value that counts as zero. Source: 1e-5, Finzi et al. A learned generator's zeros are as large as its
         noise: LieGAN's choice for them, 5e-3, lies below that, keeps no invariant form, and leaves a network that is linear.
-    antisymmetrise : replace each generator by (L - L^T) / 2, for noisy generators of rotations.
 
     Raises ValueError without generators, or for inputs that are not vectors of their size. Warns AmbiguousSymmetryWarning.
 
@@ -128,7 +127,7 @@ class EMLP(nn.Module):
 
     def __init__(
         self, inputs: torch.Size, outputs: torch.Size, generators: Float[Tensor, "C n n"] | None, *, channels: int = 5, blocks: int = 3,
-        tolerance: float = 1e-5, antisymmetrise: bool = False,
+        tolerance: float = 1e-5,
     ):  # fmt: skip
         super().__init__()
         if generators is None:
@@ -136,8 +135,6 @@ class EMLP(nn.Module):
         n = generators.shape[-1]
         if inputs[-1] != n:
             raise ValueError(f"inputs must be vectors of the generators' size {n}, got shape {tuple(inputs)}")
-        if antisymmetrise:
-            generators = (generators - generators.mT) / 2
         generators = normalised(generators.double())
         closure = bracket_closure(generators)
         if closure > min(tolerance, 0.1):  # relative to the generators' size; 0 for one generator

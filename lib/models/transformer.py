@@ -9,20 +9,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 
-AXES = {"channels": (-1,), "tokens": (-2, -1)}  # what a layer norm is taken over
-
 
 class Block(nn.Module):
-    """x + Attention(norm(x)), then x + MLP(norm(x)), the norms without parameters."""
+    """x + Attention(norm(x)), then x + MLP(norm(x)); norms are over channels and have no parameters."""
 
-    def __init__(self, width: int, heads: int, norm: str):
+    def __init__(self, width: int, heads: int):
         super().__init__()
-        self.heads, self.axes = heads, AXES[norm]
+        self.heads = heads
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
 
     def normalise(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
-        return layer_norm(x, [x.shape[axis] for axis in self.axes])
+        return layer_norm(x, x.shape[-1:])
 
     def forward(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
         heads = self.qkv(self.normalise(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -39,9 +37,8 @@ class Transformer(nn.Module):
     Parameters
     ----------
     blocks, width, heads : their number, channels, attention heads.
-    norm : layer norms over the "channels", or over "tokens" and channels together, as GATr's code had it before September 2024.
 
-    Raises ValueError for a width that the heads do not divide, or an unknown norm.
+    Raises ValueError for a width that the heads do not divide.
 
     Source: REMUL B.1, the baseline of GATr's code; it predicts absolute positions.
     """
@@ -55,15 +52,12 @@ class Transformer(nn.Module):
         blocks: int = 10,
         width: int = 384,
         heads: int = 8,
-        norm: str = "channels",
     ):
         super().__init__()
         if width % heads:
             raise ValueError(f"width must be a multiple of heads, got {width} and {heads}")
-        if norm not in AXES:
-            raise ValueError(f"norm must be one of {', '.join(AXES)}, got {norm!r}")
         self.first = nn.Linear(inputs[-1], width)
-        self.blocks = nn.ModuleList(Block(width, heads, norm) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(blocks))
         self.last = nn.Linear(width, outputs[-1])
 
     def forward(self, tokens: Float[Tensor, "B N F"]) -> Float[Tensor, "B N out"]:
