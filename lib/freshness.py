@@ -1,4 +1,4 @@
-"""Whether a record still speaks for today's code and data:  python -m lib.freshness [--write] [--sample N]
+"""Whether a record still speaks for today's code and data.
 
     missing   there is no record
     fresh     the same code
@@ -12,20 +12,15 @@ What was replayed and agreed is kept in results/verified.json, by code digest, s
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import hashlib
 import json
 import math
-import random
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import joblib
 import torch
 from torch import Tensor
 
@@ -86,10 +81,14 @@ class Evidence:
     def agrees(self, ledger: bool = True) -> bool | None:
         """Whether today's answer is the recorded one; None where the data is not at hand. Without the `ledger` it is found out anew,
         whatever was kept."""
-        if ledger and self.key in _ledger(LEDGER).get(self.digest, ()):
+        if ledger and self.in_ledger():
             return True
         found = _answer(json.dumps(self.question, sort_keys=True), self.digest, anew=not ledger)
         return None if found is None else self.same(self.recorded, found)
+
+    def in_ledger(self) -> bool:
+        """Whether the ledger says that it agreed."""
+        return self.key in read_ledger(LEDGER).get(self.digest, ())
 
 
 def evidence_of(record: Mapping[str, Any]) -> Iterator[Evidence]:
@@ -173,7 +172,7 @@ def _sha(content: Any) -> str:
 
 
 @functools.cache
-def _ledger(path: Path) -> dict[str, frozenset[str]]:
+def read_ledger(path: Path) -> dict[str, frozenset[str]]:
     """Code digest -> keys of the evidence that agreed with that code."""
     try:
         return {digest: frozenset(keys) for digest, keys in (read_record(path) or {}).items()}
@@ -184,46 +183,3 @@ def _ledger(path: Path) -> dict[str, frozenset[str]]:
 def recorded(results: Path = RESULTS) -> list[Path]:
     """The files of all run records, by experiment; not the probes, which are times."""
     return sorted(path for path in (Path(results) / "runs").glob("*/*.json") if not path.name.startswith("probe-"))
-
-
-def replay(evidence: Evidence, ledger: bool) -> bool | None:
-    """For another process: `agrees`, by its own name."""
-    return evidence.agrees(ledger)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; exit status 1 where a record is stale, or a replayed one differs from what the ledger says."""
-    parser = argparse.ArgumentParser(prog="python -m lib.freshness", description="What state the records are in; replay what nobody has.")
-    parser.add_argument("--write", action="store_true", help="write what agreed to results/verified.json, and drop what did not")
-    parser.add_argument("--sample", type=int, default=0, help="replay so many of those that the ledger vouches for, too")
-    options = parser.parse_args(arguments)
-    records = {path: read_record(path, "run", "digest", "canary") for path in recorded()}
-    other = [r for r in records.values() if r["canary"].get("form") == FORM and r["digest"] != code_digest(r["run"])]
-    evidence = {item.key + item.digest: item for record in other for item in evidence_of(record)}.values()
-    known = [item for item in evidence if item.key in _ledger(LEDGER).get(item.digest, ())]
-    new = [item for item in evidence if item not in known]
-    again = random.sample(known, min(options.sample, len(known)))
-    replayed = [*((item, True) for item in new), *((item, False) for item in again)]
-    verdicts = joblib.Parallel(-1)(joblib.delayed(replay)(*each) for each in replayed)
-    differing = [item for (item, _), verdict in zip(replayed, verdicts, strict=True) if verdict is False]
-    print(f"{len(new)} replayed that were not in the ledger, {len(again)} of the {len(known)} in it, {len(differing)} differ")
-    for item in differing:
-        print(f"  differs: {json.dumps(item.question)}")
-    if options.write:
-        _ledger.cache_clear()  # another process may have written in the meantime
-        agreed = [item for item in evidence if item not in differing and item.key in _ledger(LEDGER).get(item.digest, ())]
-        agreed += [item for (item, _), verdict in zip(replayed, verdicts, strict=True) if verdict]
-        digests = sorted({item.digest for item in agreed})
-        write_record(LEDGER, {digest: sorted({item.key for item in agreed if item.digest == digest}) for digest in digests})
-        _ledger.cache_clear()
-    experiments: dict[str, Counter] = {}
-    for path, record in records.items():
-        experiments.setdefault(path.parent.name, Counter())[state(record, path.parent)] += 1
-    for experiment, states in experiments.items():
-        print(f"{experiment:26s} " + ", ".join(f"{count} {name}" for name, count in sorted(states.items())))
-    return int(bool(differing) or any(states["stale"] for states in experiments.values()))
-
-
-if __name__ == "__main__":
-    # by its own name, so that worker processes find the functions they are sent
-    sys.exit(__import__("lib.freshness", fromlist=["main"]).main())

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from typing import Any
 
 import pandas as pd
-import torch
 
-from lib import models, tasks
 from lib.learner import Run
-from lib.values import network_options
+from lib.values import network_options, parameters_of
 
 
 def with_hyperparameters(frame: pd.DataFrame) -> pd.DataFrame:
@@ -30,18 +26,3 @@ def with_hyperparameters(frame: pd.DataFrame) -> pd.DataFrame:
 def options_of(run: Run) -> dict[str, Any]:
     """The options of a run's network, with the defaults of those that it leaves out."""
     return network_options(run["model"]) | run.get("model_options", {})
-
-
-def parameters_of(run: Run) -> int:
-    """The number of trainable parameters of a run's network, found by building it."""
-    shape = {name: run[name] for name in ("task", "scenario", "model")}
-    return _count(json.dumps({**shape, "options": run.get("model_options", {})}, sort_keys=True))
-
-
-@functools.cache
-def _count(described: str) -> int:
-    described = json.loads(described)
-    task = tasks.load_tiny(described["task"], scenario=described["scenario"])
-    shapes = task.train[0].shape[1:], task.outputs
-    network = models.build(described["model"], torch.Generator(), *shapes, task.generators, task.graph, **described["options"])
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)

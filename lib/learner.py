@@ -16,6 +16,7 @@ from lib.draws import random_stream
 from lib.gradual import twice
 from lib.groups import gaussian_start
 from lib.losses import Method, Phase, method_named, objective
+from lib.precision import default_dtype
 from lib.tasks import Task
 
 Run = Mapping[str, Any]
@@ -104,17 +105,6 @@ def draws(model: nn.Module, x: Tensor) -> bool:
 def streams(device: torch.device) -> list[Tensor]:
     """The states of the global streams that a pass on `device` may draw from."""
     return [torch.random.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """That type for tensors that are made without one."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 @contextmanager

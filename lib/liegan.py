@@ -63,10 +63,9 @@ def discover(task: Task, run: Mapping[str, Any], progress: Callable[[int], None]
     mask = mask.to(device, dtype)
     basis = gaussian_start(run["start"], run["cardinality"], n, random_stream(seed, "basis")).to(device, dtype).requires_grad_()
     x_train, y_train = task.train
-    inputs = x_train[0].numel() + (y_train[0].numel() if y_train.is_floating_point() else 0)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # weights and dropout draw from the global stream
-        discriminator = models.class_of(run["model"])(inputs, **run["model_options"]).to(device, dtype)
+        discriminator = models.discriminator(run["model"], x_train, y_train, **run["model_options"]).to(device, dtype)
         generator_step = torch.optim.Adam([basis], lr=run["lr"], betas=(0.5, 0.999), fused=True)
         discriminator_step = torch.optim.Adam(discriminator.parameters(), lr=run["lr_discriminator"], fused=True)
         draws, size = random_stream(seed, "augment", device), min(run["batch_size"], len(y_train))

@@ -34,11 +34,14 @@ SECTION = ("rows", "settings", "profiles", "notebook", "timed")
 
 def parameters(experiment: str) -> dict[str, Any]:
     """That experiment's section of params.yaml, a copy. Raises ConfigError, with the names nearest to it, for any other."""
-    sections = parsed((ROOT / "params.yaml").read_text())
-    known = [name for name, section in sections.items() if isinstance(section, dict)]
-    if experiment not in known:
+    if experiment not in (known := experiments()):
         raise ConfigError(f"unknown experiment {experiment!r}: {nearest(experiment, known)}, or add it to params.yaml")
-    return copy.deepcopy(sections[experiment])
+    return copy.deepcopy(parsed((ROOT / "params.yaml").read_text())[experiment])
+
+
+def experiments() -> list[str]:
+    """The sections of params.yaml."""
+    return [name for name, section in parsed((ROOT / "params.yaml").read_text()).items() if isinstance(section, dict)]
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,9 +1,10 @@
-"""In which precision group elements are computed."""
+"""In which precision it is computed."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -27,3 +28,14 @@ def autocast_off(function: Callable) -> Callable:
 def working(dtype: torch.dtype) -> torch.dtype:
     """The precision to compute in: float32 for half precision, whose results are rounded once, at the end."""
     return torch.promote_types(dtype, torch.float32)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """That type for tensors that are made without one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

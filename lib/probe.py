@@ -1,15 +1,13 @@
-"""Times are probed, one method after another in one process, never taken from sweeps:  python -m lib.probe EXPERIMENT [--profile quick]
+"""Times are probed, one method after another in one process, never taken from sweeps.
 
 A probe trains a few steps and predicts a few batches, after a warm-up. Tables multiply: seconds a step x steps, seconds a sample x samples.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,15 +17,15 @@ import torch
 
 from lib import evaluation, tasks
 from lib.canary import trainer_of
-from lib.data import DataError
 from lib.draws import random_stream
 from lib.freshness import code_digest
 from lib.learner import Learner
 from lib.losses import WHOLE
-from lib.plan import DATA, ConfigError, Run, parameters, plan
+from lib.plan import DATA, Run, parameters
 from lib.records import RESULTS, MissingRecordError, provenance, read_record, write_record
-from lib.runs import discovered, resolved, reuse_memory
+from lib.runs import discovered, reuse_memory
 
+TIMED = ("smoke", "quick", "paper", "best")  # the profiles behind tables; what a search tries is not timed
 WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes
 BATCH = 500  # samples of a pass, at most
 IRRELEVANT = (  # what costs no time
@@ -141,7 +139,7 @@ def probes(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> lis
         path = probe_path(experiment, run, results)
         record = read_record(path)
         if record is None:
-            raise MissingRecordError(f"there is no timing {path.stem}: measure it with `python -m lib.probe {experiment}`")
+            raise MissingRecordError(f"there is no timing {path.stem}: measure it with `python -m lib time {experiment}`")
         state = "fresh" if record["digest"] == code_digest(record["run"]) else "earlier code"
         found.append({**record, "run": run, "state": state})
     return found
@@ -157,26 +155,3 @@ def probe_missing(experiment: str, runs: Sequence[Run], results: Path = RESULTS,
         write_record(path, record)
         print(f"{path.stem}: {1e3 * record['step_s']['median']:.1f} ms a step")
     return len(todo)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; exit status 2 for a configuration that cannot be meant; an experiment without its data is skipped."""
-    parser = argparse.ArgumentParser(prog="python -m lib.probe", description="Time the methods of an experiment, one after another.")
-    parser.add_argument("experiment", help="a section of params.yaml")
-    parser.add_argument("--profile", default="best")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--again", action="store_true", help="measure again what is there")
-    options = parser.parse_args(arguments)
-    try:
-        runs = plan(options.experiment, resolved(options.experiment, options.profile))
-        probe_missing(options.experiment, runs, device=options.device, again=options.again)
-    except ConfigError as error:
-        print(f"lib.probe: {error}", file=sys.stderr)
-        return 2
-    except DataError as error:
-        print(f"{options.experiment} is skipped: {error}", file=sys.stderr)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Tables and figures from records; nothing is trained here:  python -m lib.report ID
+"""Tables and figures from records; nothing is trained here.
 
 A table is tidy, one number a row: id, model, scenario, metric, unit, mean, std, n, published, published_std, profile, data, state.
 A figure is an SVG drawn from the CSV beside it.
@@ -6,9 +6,7 @@ A figure is an SVG drawn from the CSV beside it.
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,12 @@ import pandas as pd
 import seaborn as sns
 
 from lib.artefacts import FIGURES, TABLES
-from lib.data import DataError
 from lib.files import ROOT, whole
 from lib.hyperparameters import with_hyperparameters
 from lib.losses import METHODS
 from lib.plan import ConfigError, labelled_plan, parameters
 from lib.probe import probes
-from lib.records import RESULTS, MissingRecordError, record_path
+from lib.records import RESULTS, record_path
 from lib.runs import records, resolved
 from lib.selection import at_chosen_beta
 from lib.times import at_work
@@ -241,24 +238,11 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
         frame.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; exit status 2 where the artefact cannot be built."""
-    parser = argparse.ArgumentParser(prog="python -m lib.report", description="Rebuild one table or figure from its records.")
-    parser.add_argument("id", help=f"one of {', '.join((*TABLES, *FIGURES))}")
-    parser.add_argument("--profile", default="best")
-    options = parser.parse_args(arguments)
-    try:
-        built = build(options.id, options.profile)
-    except (ConfigError, DataError, MissingRecordError) as error:
-        print(f"lib.report: {error}", file=sys.stderr)
-        return 2
+def show(name: str, profile: str = "best") -> str:
+    """Build one artefact; a table as text, and what makes it. Raises as `build` does."""
+    built, lines = build(name, profile), []
     if isinstance(built, pd.DataFrame):
-        print(paper_layout(built).to_string())
-        print(f"\nprofile {', '.join(built.profile.unique())}; data {', '.join(built.data.unique())}; {', '.join(built.state.unique())}")
-    notebook = notebook_of({**TABLES, **FIGURES}[options.id].experiment)
-    print(f"{options.id} is made by the stage `dvc repro {notebook}` (notebooks/{notebook}.ipynb)")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        origin = f"profile {', '.join(built.profile.unique())}; data {', '.join(built.data.unique())}; {', '.join(built.state.unique())}"
+        lines = [paper_layout(built).to_string(), "", origin]
+    notebook = notebook_of({**TABLES, **FIGURES}[name].experiment)
+    return "\n".join([*lines, f"{name} is made by the stage `dvc repro {notebook}` (notebooks/{notebook}.ipynb)"])

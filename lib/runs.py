@@ -1,17 +1,14 @@
-"""Runs are data: train what is missing, keep a record of each, and time what has no probe.
-
-python -m lib.runs EXPERIMENT [--profile quick] [--plan] [--train missing|earlier|never|all] [--minutes 30] [--device cpu] [--backend loky]
-"""
+"""Runs are data: train what is missing, and keep a record of each."""
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import functools
 import itertools
 import json
+import math
 import platform
-import sys
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,15 +20,14 @@ from tqdm import tqdm
 
 from lib import models, tasks
 from lib.canary import canary, trainer_of
-from lib.data import DataError
-from lib.freshness import ReplayError, code_digest, data_of, fingerprint, loader_digest, state
+from lib.freshness import code_digest, data_of, fingerprint, loader_digest, state
 from lib.losses import METHODS
 from lib.plan import ConfigError, Run, plan, profile_of
-from lib.records import RESULTS, DamagedRecordError, MissingRecordError, basis_digest, provenance, read_record, record_path, write_record
+from lib.records import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, write_record
 from lib.stack import STACKABLE
+from lib.values import parameters_of
 
 WANTED = {"missing": ("missing", "stale"), "earlier": ("missing", "stale", "earlier"), "never": (), "all": None}  # the states to train
-TIMED = ("smoke", "quick", "paper", "best")  # the profiles behind tables; what a search tries is not timed
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
 
 
@@ -43,7 +39,7 @@ def records(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> li
         record = read_record(path)
         if record is None:
             profile = profile_of(experiment, run)
-            how = f"`python -m lib.runs {experiment} --profile {profile}`" if profile else "lib.runs.train_missing"
+            how = f"`python -m lib train {experiment} --profile {profile}`" if profile else "lib.runs.train_missing"
             raise MissingRecordError(f"there is no record of the run {path.stem}: train it with {how}, or restore {path.name} from git")
         found.append({**record, "state": state(record, path.parent)})
     return found
@@ -160,7 +156,7 @@ def discovered(experiment: str, run: Run, results: Path = RESULTS) -> dict[str, 
         return None
     record = read_record(Path(results) / "runs" / experiment / f"{run['basis']}.json")
     if record is None:
-        raise MissingRecordError(f"the basis of {run['basis']} is not there: train it first with `python -m lib.runs {experiment}`")
+        raise MissingRecordError(f"the basis of {run['basis']} is not there: train it first with `python -m lib train {experiment}`")
     return record
 
 
@@ -171,22 +167,29 @@ def load_task(device: str, task: str, **options: Any) -> tuple[tasks.Task, dict[
     return loaded.to(device), fingerprint(loaded)
 
 
-# ------------------------------------------------------------------------------------------------------- command line
-
-
 def estimates(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[float | None]:
-    """Core-minutes of each run, in proportion to the steps of recorded runs of the same model, method and K; None without such."""
+    """Core-minutes of each run: its steps at the pace of the recorded run of its model, method and K that is nearest in size, slowed down
+    as much as it is larger; None without such. The size is the parameters of the network times the samples of a batch."""
 
     def kind(run: Run) -> tuple:
         return run["model"], run["method"], run.get("copies")
 
-    seconds: dict[tuple, list[float]] = {}
+    def size(run: Run) -> int:
+        return parameters_of(run) * run["batch_size"]
+
+    paces: dict[tuple, dict[int, list[float]]] = {}
     for path in (Path(results) / "runs" / experiment).glob("*.json"):
         record = read_record(path)
         if "wall_s" in record:
-            seconds.setdefault(kind(record["run"]), []).append(record["wall_s"] / record["run"]["steps"])
-    means = {key: sum(values) / len(values) for key, values in seconds.items()}
-    return [means[kind(run)] * run["steps"] / 60 if kind(run) in means else None for run in runs]
+            of_size = paces.setdefault(kind(record["run"]), {}).setdefault(size(record["run"]), [])
+            of_size.append(record["wall_s"] / record["run"]["steps"])
+    found = []
+    for run in runs:
+        known, mine = paces.get(kind(run), {}), size(run)
+        nearest = min(known, key=lambda other, mine=mine: abs(math.log(other / mine)), default=None)
+        pace = None if nearest is None else statistics.mean(known[nearest]) * max(1.0, mine / nearest)
+        found.append(None if pace is None else pace * run["steps"] / 60)
+    return found
 
 
 def print_plan(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> None:
@@ -198,47 +201,3 @@ def print_plan(experiment: str, runs: Sequence[Run], results: Path = RESULTS) ->
         if now in ("missing", "stale"):
             total, unknown = total + (minutes or 0.0), unknown + (minutes is None)
     print(f"{len(runs)} runs; to train: about {total:.1f} core-minutes" + (f" and {unknown} runs of unknown cost" if unknown else ""))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; exit status 1 where runs are left to train, 2 for a configuration that cannot be meant.
-
-    An experiment whose data are not there is skipped: the message names the file and the ways to get it, the status is 0.
-    """
-    parser = argparse.ArgumentParser(prog="python -m lib.runs", description="Plan the runs of an experiment and train what is missing.")
-    parser.add_argument("experiment", help="a section of params.yaml")
-    parser.add_argument("--profile", default="best", help="smoke, quick, paper, search, or best (the highest that is complete)")
-    parser.add_argument("--plan", action="store_true", help="print the runs, their state and estimated minutes, and train nothing")
-    parser.add_argument("--train", default="missing", help="missing (the default; stale runs too), earlier (those too), never, or all")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so many minutes")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--backend", default="loky", help="loky (as many processes as cores), multiprocessing, or serial")
-    options = parser.parse_args(arguments)
-    try:
-        runs = plan(options.experiment, resolved(options.experiment, options.profile))
-        print_plan(options.experiment, runs)
-        if options.plan:
-            return 0
-        how = {"which": options.train, "minutes": options.minutes, "device": options.device, "backend": options.backend}
-        left = train_missing(options.experiment, runs, **how)
-        if not left and options.train != "never" and options.profile in TIMED:
-            from lib.probe import probe_missing  # which imports this module
-
-            probe_missing(options.experiment, runs, device=options.device)
-    except ConfigError as error:
-        print(f"lib.runs: {error}", file=sys.stderr)
-        return 2
-    except (ReplayError, DamagedRecordError) as error:
-        print(f"lib.runs: {error}; nothing was trained", file=sys.stderr)
-        return 2
-    except DataError as error:
-        print(f"{options.experiment} is skipped: {error}", file=sys.stderr)
-        return 0
-    if left:
-        print(f"{left} runs are left: the same command goes on with them", file=sys.stderr)
-    return int(left > 0)
-
-
-if __name__ == "__main__":
-    # by its own name, so that worker processes find the functions they are sent
-    sys.exit(__import__("lib.runs", fromlist=["main"]).main())

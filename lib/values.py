@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from lib import gradual, models, tasks
 from lib.groups import AXES, STARTS
@@ -187,3 +189,21 @@ def of_task(task: str, scenario: str) -> dict[str, tuple[str, ...]]:
     """The names of a task's groups and masks."""
     tiny = tasks.load_tiny(task, scenario=scenario)
     return {"group": tuple(tiny.groups), "mask": tuple(tiny.masks)}
+
+
+def parameters_of(run: Mapping[str, Any]) -> int:
+    """The number of trainable parameters of a run's network, found by building it."""
+    shape = {name: run[name] for name in ("task", "scenario", "model")}
+    return _count(json.dumps({**shape, "options": run.get("model_options", {})}, sort_keys=True))
+
+
+@functools.cache
+def _count(described: str) -> int:
+    described = json.loads(described)
+    task = tasks.load_tiny(described["task"], scenario=described["scenario"])
+    model, options, shapes = described["model"], described["options"], (task.train[0].shape[1:], task.outputs)
+    if model in models.DISCRIMINATORS:
+        network = models.discriminator(model, *task.train, **options)
+    else:
+        network = models.build(model, torch.Generator(), *shapes, task.generators, task.graph, **options)
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -21,7 +21,7 @@ MNIST = DATASETS["mnist"]
 
 @pytest.fixture(scope="session")
 def mirror(tmp_path_factory) -> Path:
-    """A mirror folder made from the prepared file that `python -m lib.data` left in data/."""
+    """A mirror folder made from the prepared file that `python -m lib data` left in data/."""
     arrays, _ = read("mnist")
     folder = tmp_path_factory.mktemp("mirror")
     for key, source in MNIST.sources.items():
@@ -112,12 +112,12 @@ def test_a_tampered_prepared_file_is_refused(tmp_path):
     content = bytearray((data.ROOT / MNIST.file).read_bytes())
     content[-1000] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"(?s)fetch it again with `python -m lib.data mnist`.*expected sha256"):
+    with pytest.raises(DataError, match=r"(?s)fetch it again with `python -m lib data mnist`.*expected sha256"):
         read("mnist", tmp_path)
 
 
 def test_a_missing_prepared_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"mnist\.npz is missing: run `python -m lib.data mnist`"):
+    with pytest.raises(DataError, match=r"mnist\.npz is missing: run `python -m lib data mnist`"):
         read("mnist", tmp_path)
 
 
@@ -227,8 +227,8 @@ def test_what_may_be_left_out_is_unless_it_is_asked_for(monkeypatch, capsys):
     nowhere = sources.Source(mirror="no/such/file", official="http://127.0.0.1:9/nothing")
     gone = replace(DATASETS["mocap_run"], file="data/no_such_file.npz", sources={"motion_run": nowhere})
     monkeypatch.setattr(data, "DATASETS", {"gone": gone})
-    assert data.main([]) == 0
+    assert data.fetch_all() == 0
     assert "without it, all but motion capture works" in capsys.readouterr().err
-    assert data.main(["gone"]) == 1
+    assert data.fetch_all(["gone"]) == 1
     monkeypatch.setattr(data, "DATASETS", {"gone": replace(gone, left_out="")})
-    assert data.main([]) == 1
+    assert data.fetch_all() == 1

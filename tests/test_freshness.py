@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib import freshness, tasks
+from lib import freshness, tasks, verify
 from lib.canary import canary
 from lib.digests import module_digest
 from lib.files import ROOT
@@ -47,7 +47,7 @@ SPARSE = "return basis.abs().sum()"
 EDITS = {  # of a copy of the package: file, text and what stands in its place
     "words": [
         ("losses.py", '"""The one objective', '# a comment\n"""Another docstring'),
-        ("train.py", "    first = runs[0]\n", "    first = runs[0]  # why\n"),
+        ("stack.py", "        refuse_differing(runs)\n", "        refuse_differing(runs)  # why\n"),
         ("metrics.py", 'def accuracy(output: Float[Tensor, "B classes"]', "def accuracy(output: Tensor"),
     ],
     "code": [("losses.py", SPARSE, "return basis.abs().mean()")],
@@ -185,10 +185,10 @@ def test_a_sample_of_the_ledger_is_computed_anew_and_what_differs_is_dropped(rec
     for item in claims:
         ledger.setdefault(item.digest, []).append(item.key)
     write_record(freshness.LEDGER, ledger)
-    freshness._ledger.cache_clear()
-    monkeypatch.setattr(freshness, "recorded", lambda: sorted(tmp_path.glob("runs/*/*.json")))
-    monkeypatch.setattr(freshness.joblib, "Parallel", lambda _: lambda calls: [call(*rest, **named) for call, rest, named in calls])
-    assert freshness.main(["--sample", "2", "--write"]) == 1
+    freshness.read_ledger.cache_clear()
+    monkeypatch.setattr(verify, "recorded", lambda: sorted(tmp_path.glob("runs/*/*.json")))
+    monkeypatch.setattr(verify.joblib, "Parallel", lambda _: lambda calls: [call(*rest, **named) for call, rest, named in calls])
+    assert len(verify.replayed(write=True, sample=2)[1]) == 1
     assert "1 differ" in capsys.readouterr().out
     assert read_record(freshness.LEDGER) == {claims[1].digest: [claims[1].key]}
 
@@ -202,9 +202,9 @@ def test_what_another_process_wrote_into_the_ledger_stays(records, kept, tmp_pat
         write_record(freshness.LEDGER, {item.digest: [item.key]})
         return [None for _ in calls]
 
-    monkeypatch.setattr(freshness, "recorded", lambda: sorted(tmp_path.glob("runs/*/*.json")))
-    monkeypatch.setattr(freshness.joblib, "Parallel", lambda _: meanwhile)
-    assert freshness.main(["--write"]) == 0
+    monkeypatch.setattr(verify, "recorded", lambda: sorted(tmp_path.glob("runs/*/*.json")))
+    monkeypatch.setattr(verify.joblib, "Parallel", lambda _: meanwhile)
+    assert not verify.replayed(write=True)[1]
     assert read_record(freshness.LEDGER) == {item.digest: [item.key]}
 
 
@@ -217,10 +217,10 @@ def test_a_damaged_file_is_an_error_with_its_path_and_no_verdict(records, kept, 
     freshness._answer.cache_clear()
     path = {"kept": next(kept.iterdir()), "ledger": freshness.LEDGER, "record": tmp_path / "record.json"}[place]
     path.write_text(content)
-    freshness._ledger.cache_clear()
-    monkeypatch.setattr(freshness, "recorded", lambda: [path])
+    freshness.read_ledger.cache_clear()
+    monkeypatch.setattr(verify, "recorded", lambda: [path])
     with pytest.raises(DamagedRecordError, match=f"{path} is damaged"):
-        freshness.main([]) if place == "record" else state(record)
+        verify.replayed() if place == "record" else state(record)
 
 
 def test_states_of_an_earlier_form_and_of_data_that_is_not_at_hand(records, kept, monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lib import runs, tasks
+from lib.__main__ import main
 from lib.files import ROOT
 from lib.molecules import benzene, molecule
 from lib.plan import DATA, OPTIONAL
@@ -216,7 +217,7 @@ def test_a_mirror_without_the_stand_in_is_named_with_where_it_led(away, monkeypa
 
 
 def test_what_is_missing_is_named_with_the_ways_to_get_it(away):
-    with pytest.raises(DataError, match=r"md17_aspirin.npz is missing: .*`python -m lib.tasks.md17 aspirin`.*DATA_MIRROR.*md17sur_aspirin"):
+    with pytest.raises(DataError, match=r"md17_aspirin.npz is missing: .*`python -m lib data aspirin`.*DATA_MIRROR.*md17sur_aspirin"):
         tasks.load("md17", scenario="aspirin")
     with pytest.raises(DataError, match=r"md17_benzene2017.npz is missing: .*it has no stand-in"):
         tasks.load("md17", scenario="benzene")
@@ -282,7 +283,7 @@ def test_a_file_of_another_trajectory_or_a_torn_one_is_refused(trajectory, monke
     with pytest.raises(DataError, match=r"expected 555092 frames of 9 atoms, found an array \(24000, 9, 3\).*download it again with"):
         tasks.load("md17", scenario="ethanol")
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(DataError, match=r"md17_ethanol.npz cannot be read .*download it again with `python -m lib.tasks.md17 ethanol`"):
+    with pytest.raises(DataError, match=r"md17_ethanol.npz cannot be read .*download it again with `python -m lib data ethanol`"):
         tasks.load("md17", scenario="ethanol")
 
 
@@ -321,7 +322,7 @@ def holed(path, z, r):
 )  # fmt: skip
 def test_whatever_is_wrong_with_a_trajectory_is_said_with_the_way_out(trajectory, write):
     write(*trajectory)
-    with pytest.raises(DataError, match=r"md17_ethanol.npz.*: delete it and download it again with `python -m lib.tasks.md17 ethanol`"):
+    with pytest.raises(DataError, match=r"md17_ethanol.npz.*: delete it and download it again with `python -m lib data ethanol`"):
         tasks.load("md17", scenario="ethanol", n_train=20, n_eval=30)
 
 
@@ -358,10 +359,10 @@ def test_torch_geometric_looks_where_we_do(trajectory, capsys):
     path, *_ = trajectory
     from torch_geometric.datasets import MD17
 
-    assert md17.main(["ethanol"]) == 0 and str(path) in capsys.readouterr().out
+    assert main(["data", "ethanol"]) == 0 and str(path) in capsys.readouterr().out
     with pytest.warns(UserWarning, match="pre_filter"):  # the class tells its own users that not every frame was kept
         assert len(MD17(str(md17.FOLDER), "ethanol")) == 1
-    assert md17.main(["ethane"]) == 1 and "unknown scenario 'ethane'" in capsys.readouterr().err
+    assert main(["data", "ethane"]) == 1 and "unknown data set 'ethane'" in capsys.readouterr().err
 
 
 @importing
@@ -372,10 +373,9 @@ def test_a_closed_network_is_named(away, monkeypatch, capsys):
         raise ConnectionError("closed")
 
     monkeypatch.setattr(theirs, "download_url", closed)
-    assert md17.main(["salicylic"]) == 1
+    assert main(["data", "salicylic"]) == 1
     said = capsys.readouterr().err
     assert "salicylic: no download: ConnectionError: closed: put md17_salicylic.npz from elsewhere at" in said
-    assert md17.main([]) == 1
 
 
 @importing
@@ -406,6 +406,6 @@ def test_a_file_that_was_there_before_is_left_and_named(trajectory):
 
 def test_an_experiment_without_its_data_is_skipped_with_a_message(away, capsys):
     runs.load_task.cache_clear()
-    assert runs.main(["md17", "--profile", "smoke", "--backend", "serial"]) == 0
+    assert main(["train", "md17", "--profile", "smoke", "--backend", "serial"]) == 0
     message = capsys.readouterr().err
-    assert "md17 is skipped" in message and "md17_ethanol.npz" in message and "python -m lib.tasks.md17 ethanol" in message
+    assert "md17 is skipped" in message and "md17_ethanol.npz" in message and "python -m lib data ethanol" in message

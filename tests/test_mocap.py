@@ -32,7 +32,7 @@ mirrored = pytest.mark.skipif(bool(absent), reason=absent)
 @pytest.fixture(scope="module", params=mocap.SCENARIOS)
 def scenario(request) -> str:
     if not (ROOT / DATASETS[f"mocap_{request.param}"].file).is_file():
-        pytest.skip(f"no data file: run `python -m lib.data mocap_{request.param}`")
+        pytest.skip(f"no data file: run `python -m lib data mocap_{request.param}`")
     return request.param
 
 

@@ -15,11 +15,12 @@ import pytest
 import yaml
 
 from lib import probe, runs
+from lib.__main__ import main
 from lib.artefacts import FIGURES, TABLES
 from lib.budgets import SHARED
 from lib.data import DATASETS
 from lib.files import ROOT
-from lib.plan import parameters
+from lib.plan import parameters, plan
 from lib.report import notebook_of
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -79,12 +80,12 @@ def test_the_paper_depends_on_all_that_it_reads():
 
 def test_one_command_trains_and_times(monkeypatch):
     done = []
-    monkeypatch.setattr(runs, "train_missing", lambda *_, which, **__: done.append(which) or (which == "never"))
+    monkeypatch.setattr(runs, "train_missing", lambda *_, which, **__: done.append(which) or (which == "all"))
     monkeypatch.setattr(probe, "probe_missing", lambda *place, device: done.append((place[0], len(place[1]), device)))
-    assert runs.main(["timing", "--profile", "smoke"]) == 0
-    assert done == ["missing", ("timing", len(runs.plan("timing", "smoke")), "cpu")]
-    assert runs.main(["timing", "--profile", "smoke", "--train", "never"]) == 1 and done[2:] == ["never"], "nor is anything timed"
-    assert STAGES["train"]["do"]["cmd"] == "python -m lib.runs ${item} --profile ${profile}"
+    assert main(["train", "timing", "--profile", "smoke"]) == 0
+    assert done == ["missing", ("timing", len(plan("timing", "smoke")), "cpu")]
+    assert main(["train", "timing", "--profile", "smoke", "--which", "all"]) == 1 and done[2:] == ["all"], "with runs left nothing is timed"
+    assert STAGES["train"]["do"]["cmd"] == "python -m lib train ${item} --profile ${profile}"
 
 
 # ---------------------------------------------------------------- DVC itself, in a copy without data, mirror, git and git's program

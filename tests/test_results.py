@@ -9,13 +9,14 @@ import pytest
 import torch
 import yaml
 
+from lib.__main__ import main
 from lib.artefacts import FIGURES, TABLES
 from lib.data import DataError
 from lib.files import ROOT
 from lib.losses import METHODS
 from lib.plan import parameters, plan
 from lib.records import MissingRecordError, read_record, record_path
-from lib.report import RESULTS, build, main, results_of, search_summary
+from lib.report import RESULTS, build, results_of, search_summary
 from lib.runs import records
 
 RECORDED = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["foreach"]
@@ -100,7 +101,7 @@ def test_a_missing_record_stops_rendering_with_the_run_and_the_command(tmp_path)
     run = plan("rotated_mnist", "quick")[-1]
     path = record_path("rotated_mnist", run, tmp_path)
     path.unlink()
-    with pytest.raises(MissingRecordError, match=rf"{path.stem}.*python -m lib.runs rotated_mnist --profile quick"):
+    with pytest.raises(MissingRecordError, match=rf"{path.stem}.*python -m lib train rotated_mnist --profile quick"):
         build("semola_tab2", "quick", tmp_path)
     options = {"profile": "quick", "train": "never", "results": str(tmp_path), "figures": str(tmp_path)}
     with pytest.raises(papermill.PapermillExecutionError, match=path.stem):
@@ -112,10 +113,10 @@ def test_a_missing_record_stops_rendering_with_the_run_and_the_command(tmp_path)
 
 def test_one_artefact_is_rebuilt_by_name_and_names_its_stage(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("lib.report.build", functools.partial(build, tables=tmp_path))
-    assert main(["semola_tab2"]) == 0
+    assert main(["show", "semola_tab2"]) == 0
     printed = capsys.readouterr().out
     assert "SEMoLA" in printed and "dvc repro rotated_mnist" in printed
-    assert main(["semola_tab99"]) == 2
+    assert main(["show", "semola_tab99"]) == 2
 
 
 SEARCHES = [(e, p) for e, p in PROFILES if p.startswith(("search", "finalists", "closing"))]

@@ -51,6 +51,11 @@ def build(
         return cls(inputs, outputs, *given, **options)
 
 
+def discriminator(name: str, x: Tensor, y: Tensor, **options) -> nn.Module:
+    """A network that judges pairs of such samples x and y, with parameters from PyTorch's global stream."""
+    return class_of(name)(x[0].numel() + (y[0].numel() if y.is_floating_point() else 0), **options)
+
+
 def class_of(name: str) -> type[nn.Module]:
     """The network's class. Raises KeyError, with the known names, for an unknown model."""
     if name not in MODELS:

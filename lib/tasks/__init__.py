@@ -84,7 +84,7 @@ class Task:
                 if not torch.isfinite(tensor).all():
                     raise ValueError(
                         f"task {self.name}: {part} of {name} holds NaN or infinite values; "
-                        "fetch the data again with `python -m lib.data`, or clean your own"
+                        "fetch the data again with `python -m lib data`, or clean your own"
                     )
 
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Task:

@@ -3,7 +3,7 @@
 A token is an atom: atomic number over the molecule's largest, position (angstrom), velocity (angstrom per frame of 0.5 fs); the target is
 its position `horizon` frames later. Both are relative to the plain mean of the input positions, so translations are dealt with.
 
-    python -m lib.tasks.md17 aspirin        downloads a trajectory of MD17 into `md17/`, through torch-geometric
+    python -m lib data aspirin        downloads a trajectory of MD17 into `md17/`, through torch-geometric
 
 Where a trajectory is not there, its surrogate is taken from DATA_MIRROR: 4,500 samples of molecular dynamics at 500 K on the force fields
 that MD17's authors published, from 16 short simulations, each with samples in every part, where MD17 has a single long one. It is not MD17
@@ -169,7 +169,7 @@ def task_of(sets: dict[str, tuple[Tensor, Tensor]], graph: Molecule, data: str =
 
 def official(scenario: str, horizon: int) -> Samples:
     """MD17's own file: R (frames, atoms, 3) and z. Its digest is not known beforehand, so its shape and its numbers are checked."""
-    trajectory, again = SCENARIOS[scenario], f"delete it and download it again with `python -m lib.tasks.md17 {scenario}`"
+    trajectory, again = SCENARIOS[scenario], f"delete it and download it again with `python -m lib data {scenario}`"
     with reading(f"{trajectory.path} cannot be read as a trajectory", again), open(trajectory.path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
@@ -216,7 +216,7 @@ def simulations(scenario: str) -> dict[str, Tensor]:
 def stand_in(scenario: str) -> dict[str, np.ndarray]:
     """The arrays of the stand-in's file, verified. Raises DataError where there is none."""
     trajectory, file = SCENARIOS[scenario], f"md17_surrogate/md17sur_{scenario}.npz"
-    missing = f"{trajectory.path} is missing: download it with `python -m lib.tasks.md17 {scenario}`, or put MD17's file there"
+    missing = f"{trajectory.path} is missing: download it with `python -m lib data {scenario}`, or put MD17's file there"
     if not trajectory.surrogate:
         raise DataError(f"{missing}; it has no stand-in")
     try:
@@ -248,19 +248,13 @@ def download(scenario: str) -> Path:
     return trajectory.path
 
 
-def main(scenarios: Sequence[str]) -> int:
-    """Download the named trajectories; exit status 1 if any could not be had."""
-    if not scenarios:
-        print(f"name what to download: {', '.join(SCENARIOS)}", file=sys.stderr)
-    failed = not scenarios
+def download_all(scenarios: Sequence[str]) -> int:
+    """Download the named trajectories; 1 if any could not be had, else 0."""
+    failed = 0
     for scenario in scenarios:
         try:
             print(f"{scenario}: {download(scenario)}")
-        except (DataError, ValueError) as error:
-            failed = True
+        except DataError as error:
+            failed = 1
             print(error, file=sys.stderr)
-    return int(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return failed
