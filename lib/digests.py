@@ -68,7 +68,16 @@ def _tree(name: str) -> ast.Module:
 
 
 def _runs_something(name: str) -> bool:
-    return any(not isinstance(node, ast.Pass) for node in _tree(name).body)
+    """Whether a package's __init__ holds more than what offers names to its users (`__all__`, `__getattr__`) and foreign imports for it."""
+    return not all(map(_only_offers, _tree(name).body))
+
+
+def _only_offers(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return all(
+            name.split(".")[0] != PACKAGE for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module])
+        )
+    return isinstance(node, ast.Pass) or list(_bound(node)) in (["__all__"], ["__getattr__"])
 
 
 def _bound(node: ast.AST) -> Iterator[str]:
