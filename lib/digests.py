@@ -127,7 +127,7 @@ def file_of(name: str) -> str | None:
     """The file of a module of the package, or of one of your own that is imported; None where there is none of that name."""
     if name.split(".")[0] != PACKAGE:
         return getattr(sys.modules.get(name), "__file__", None)
-    base = Path(__file__).parents[1].joinpath(*name.split("."))
+    base = Path(sys.modules[PACKAGE].__file__).parents[1].joinpath(*name.split("."))
     return next((str(file) for file in (base / "__init__.py", base.parent / f"{base.name}.py") if file.is_file()), None)  # as Python looks
 
 
