@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lib.figures import drawing, plain_ticks
+from lib.figures import YOURS, drawing, plain_ticks
 from lib.learner import Run
 
 NOT_DRAWN = 1e-5  # of the largest baseline: an exactly equivariant network's error, rounding, is named in its panel, not drawn
@@ -35,12 +35,13 @@ def dialled(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     rows, betas = [], {model: {run.get("lambda_equiv") for run in part} for model, part in frame.groupby("model").run}
     clips = any("clip" in run for run in frame.run)
     for run in frame.itertuples():
-        panel = ("gradual" if "gradual" in run.run else "constant") if len(betas[run.model]) > 1 else "baselines"
+        turned, yours = len(betas[run.model.removesuffix(YOURS)]) > 1, ", yours" if run.model.endswith(YOURS) else ""
+        panel = ("gradual" if "gradual" in run.run else "constant") if turned else "baselines"
         place = {
             "panel": panel,
             "model": run.model,
             "beta": run.run.get("lambda_equiv"),
-            "group": augmenter(run.run, clips),
+            "group": augmenter(run.run, clips) + yours,
             "seed": run.seed,
         }
         rows += [{"scenario": run.scenario, **place, "metric": metric, "score": getattr(run, metric)} for metric in metrics]
@@ -57,7 +58,8 @@ def looks_of(numbers: pd.DataFrame, strokes: Sequence[tuple[str, str]]) -> dict[
     groups = [group for group in numbers.group.fillna("").unique() if group]
     colours = sns.color_palette("colorblind", 1 + len(groups))
     strokes = [("-", "o"), *itertools.islice(itertools.cycle(strokes), len(groups))]
-    return {group: Look(colour, *stroke) for group, colour, stroke in zip(["", *groups], colours, strokes, strict=True)}
+    looks = {group: Look(colour, *stroke) for group, colour, stroke in zip(["", *groups], colours, strokes, strict=True)}
+    return {group: look._replace(marker="*") if group.endswith(", yours") else look for group, look in looks.items()}
 
 
 def against_beta(metrics: Mapping[str, str]) -> Callable[[pd.DataFrame], Figure]:
@@ -152,8 +154,8 @@ def curves(ax: plt.Axes, part: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     for group, points in part.groupby("group", sort=False):
         at, (colour, line, marker) = points.beta.map(betas.index), looks[group]
         mean = points.groupby("beta").score.mean()
-        ax.plot(range(len(betas)), mean.reindex(betas), color=colour, linestyle=line, linewidth=1.5)
-        ax.scatter(at, points.score, s=10, color=colour, marker=marker, alpha=0.6, linewidth=0)
+        ax.plot([betas.index(beta) for beta in mean.index], mean, color=colour, linestyle=line, linewidth=1.5)
+        ax.scatter(at, points.score, s=90 if marker == "*" else 10, color=colour, marker=marker, alpha=0.6, linewidth=0, zorder=3)
     ax.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas], fontsize=7)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,8 +13,10 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from lib import data
+from lib.files import ROOT
 
-COMMITTED = Path(__file__).parents[1] / "figures"  # what a figure shows of data that are not at hand, it shows from here
+YOURS = " (yours)"  # at the end of the label of what is not recorded, but was trained with a setting of your own
+COMMITTED = ROOT / "figures"  # what a figure shows of data that are not at hand, it shows from here
 
 
 def drawing(numbers: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable:

@@ -16,6 +16,7 @@ import pandas as pd
 import seaborn as sns
 
 from lib.artefacts import FIGURES, TABLES
+from lib.figures import YOURS
 from lib.files import ROOT, whole
 from lib.hyperparameters import with_hyperparameters
 from lib.losses import METHODS
@@ -32,16 +33,15 @@ READ: dict[tuple, pd.DataFrame] = {}  # results that this process has read, by a
 STYLE = {"svg.hashsalt": "learned-equivariance", "svg.fonttype": "path", "font.size": 9, "axes.titlesize": 9, "figure.dpi": 120}
 
 
-def results_of(experiment: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> pd.DataFrame:
+def results_of(experiment: str, profile: str = "best", results: Path = RESULTS) -> pd.DataFrame:
     """One row a run: label, scenario, seed, every metric, basis, curves, profile, data and state; times from the probes.
 
-    `changes` replace settings of params.yaml, as in `lib.plan.plan`; the profile is then named with them. They are read once, and again
-    where a record or params.yaml has changed.
+    They are read once, and again where a record or params.yaml has changed.
     """
     place = experiment, profile, Path(results)
-    known = *place, repr(changes), repr(parameters(experiment)), contents(Path(results) / "runs" / experiment)
+    known = *place, repr(parameters(experiment)), contents(Path(results) / "runs" / experiment)
     if known not in READ:
-        READ[known] = read_results(*place, changes)
+        READ[known] = read_results(*place)
     return READ[known].copy()
 
 
@@ -51,11 +51,10 @@ def contents(folder: Path) -> tuple:
     return tuple((file.name, status.st_ino, status.st_size, status.st_mtime_ns) for file in files for status in [file.stat()])
 
 
-def read_results(experiment: str, profile: str, results: Path, changes: Mapping[str, Any]) -> pd.DataFrame:
+def read_results(experiment: str, profile: str, results: Path) -> pd.DataFrame:
     """`results_of`, from the files."""
     profile = resolved(experiment, profile, results)
-    labels, runs = zip(*labelled_plan(experiment, profile, **changes), strict=True)
-    profile = " ".join([profile, *(f"{name}={value}" for name, value in changes.items())])
+    labels, runs = zip(*labelled_plan(experiment, profile), strict=True)
     rows, discovery = [], {}
     for label, record, timing in zip(labels, records(experiment, runs, results), probes(experiment, runs, results), strict=True):
         run = record["run"]
@@ -67,30 +66,27 @@ def read_results(experiment: str, profile: str, results: Path, changes: Mapping[
         for suffix in ("", "_plain"):
             if f"predict_s{suffix}" in timing:
                 times[f"test_s{suffix}"] = timing[f"predict_s{suffix}"]["median"] * run["n_eval"]
-        meta = {"model": label, "scenario": run["scenario"], "seed": run["seed"]}
-        found = {
-            "basis": record["basis"],
-            "curves": record["curves"],
-            "surface": record.get("surface"),
-            "restarts": record.get("restarts"),
-            "profile": profile,
-            "data": record["data"],
-            "state": record["state"],
-        }
-        rows.append({**meta, **found, **record["metrics"], **times, "timing": timing["state"], "run": run})
+        rows.append(row_of(label, record, profile) | times | {"timing": timing["state"]})
     order = {row["label"]: i for i, row in enumerate(parameters(experiment)["rows"])}
     return pd.DataFrame(rows).sort_values("model", key=lambda labels: labels.map(order), kind="stable", ignore_index=True)
 
 
-def table(name: str, profile: str = "best", results: Path = RESULTS, **changes: Any) -> pd.DataFrame:
+def row_of(label: str, record: Mapping[str, Any], profile: str) -> dict[str, Any]:
+    """What a record says, as a row of `results_of`, without times."""
+    run = record["run"]
+    kept = {name: record.get(name) for name in ("basis", "curves", "surface", "restarts", "data", "state")}
+    return {"model": label, "scenario": run["scenario"], "seed": run["seed"], **kept, "profile": profile, **record["metrics"], "run": run}
+
+
+def table(name: str, profile: str = "best", results: Path = RESULTS, yours: pd.DataFrame | None = None) -> pd.DataFrame:
     """The tidy table of that id: mean and standard deviation over the seeds, beside the published value where there is one.
 
-    A key "min ..." is the worst seed's value.
+    A key "min ..." is the worst seed's value. `yours` are rows beside those of the records.
     """
     spec = TABLES[name]
     if spec.profile:
-        profile, results, changes = spec.profile, RESULTS, {}
-    frame = chosen(results_of(spec.experiment, profile, results, **changes), spec.rows)
+        profile, results, yours = spec.profile, RESULTS, None
+    frame = chosen(pd.concat([results_of(spec.experiment, profile, results), yours], ignore_index=True), spec.rows)
     working = at_work(frame)  # before beta is chosen: it may be 0
     if spec.one_beta:
         frame = at_chosen_beta(spec.experiment, frame)
@@ -126,7 +122,8 @@ def notebook_of(experiment: str) -> str:
 
 
 def chosen(frame: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
-    """The rows of these labels, in their order; all without any."""
+    """The rows of these labels, in their order, and yours of them; all without any."""
+    labels = [name for label in labels for name in (label, label + YOURS)]
     return pd.concat([frame[frame.model == label] for label in labels], ignore_index=True) if labels else frame
 
 
@@ -199,12 +196,13 @@ def build(
     results: Path = RESULTS,
     drawings: Path = ROOT / "figures",
     tables: Path | None = None,
-    **changes: Any,
+    yours: pd.DataFrame | None = None,
 ) -> Any:
     """Build one artefact and write its files; returns the tidy table, or the figure.
 
     Parameters
     ----------
+    yours : rows beside those of the records, labelled with a row's name and `YOURS`.
     drawings, tables : the folders of what is written; a table's is <results>/tables where none is given.
 
     Raises
@@ -213,13 +211,13 @@ def build(
     DataError : a figure shows data that are not at hand, nor in the figure that is committed.
     """
     if name in TABLES:
-        tidy = table(name, profile, results, **changes)
+        tidy = table(name, profile, results, yours)
         write_csv(tidy, Path(tables or Path(results) / "tables") / f"{name}.csv")
         return tidy
     if name not in FIGURES:
         raise ConfigError(f"unknown artefact {name!r}: choose one of {', '.join((*TABLES, *FIGURES))}")
     experiment, draw = FIGURES[name].experiment, FIGURES[name].draw
-    frame = chosen(results_of(experiment, profile, results, **changes), FIGURES[name].rows)
+    frame = chosen(pd.concat([results_of(experiment, profile, results), yours], ignore_index=True), FIGURES[name].rows)
     numbers = draw.numbers(frame)
     write_csv(numbers, Path(drawings) / f"{name}.csv")
     with plt.rc_context({**sns.axes_style("white"), **STYLE}):

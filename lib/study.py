@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,51 +11,89 @@ from typing import Any
 import pandas as pd
 
 from lib.data import DataError
+from lib.figures import YOURS
 from lib.files import ROOT
 from lib.plan import plan
 from lib.probe import probe_missing
-from lib.records import RESULTS
-from lib.report import build, paper_layout, results_of, search_summary
-from lib.runs import resolved, train_missing
+from lib.records import RESULTS, record_path
+from lib.report import build, paper_layout, results_of, row_of, search_summary
+from lib.runs import estimates, records, train_missing
+from lib.values import checked, refuse_unknown
+
+BUILD = ROOT / "build"
 
 
 class Study:
-    """One experiment at one profile: opening it trains what is missing, unless `train` is "never".
+    """One experiment at one profile. At `smoke` what is missing is trained, into build/; at any other the records are shown.
 
     Parameters
     ----------
-    profile, train : as in `lib.plan.plan` and `lib.runs.train_missing`.
-    results, figures : the folders of records and tables, and of drawings; relative ones start at notebooks/, wherever the kernel does.
-    tweaks : settings in the place of those of params.yaml; None leaves one as it is.
+    profile : as in `lib.plan.plan`, or "best"; None takes EQUIVARIANCE_PROFILE from the environment, or else "best".
+    folder : where results/ and figures/ are read and written; None: the project's, or build/smoke at `smoke`.
+    row, knobs : settings of that row to be changed, None where one is not: what they make is trained, and stands beside the records as
+        yours; its record and all that is drawn with it go to build/yours.
+    seeds, scenarios : how many of the recorded ones that is trained on.
 
     Attributes
     ----------
-    frame : one row a run, see `lib.report.results_of`.
+    frame : one row a run, see `lib.report.results_of`; yours last.
 
-    Raises MissingRecordError where a record is missing and may not be trained.
+    Raises MissingRecordError where a record is missing, ConfigError for a knob that the row does not read or a value that it cannot have.
     """
 
-    def __init__(self, experiment: str, profile: str, train: str, results: str | Path, figures: str | Path, **tweaks: Any):
-        self.experiment, self.profile = experiment, profile
-        self.results, self.figures = ((ROOT / "notebooks" / folder).resolve() for folder in (results, figures))
-        self.built: dict[str, Any] = {}
-        self.tweaks = {name: value for name, value in tweaks.items() if value is not None}
-        runs = plan(experiment, resolved(experiment, profile, self.results), **self.tweaks)
-        if train != "never":
-            train_missing(experiment, runs, results=self.results, which=train)
+    def __init__(
+        self,
+        experiment: str,
+        profile: str | None = None,
+        folder: str | Path | None = None,
+        *,
+        row: str = "",
+        seeds: int = 1,
+        scenarios: int = 1,
+        **knobs: Any,
+    ):
+        self.experiment, self.profile = experiment, profile or os.environ.get("EQUIVARIANCE_PROFILE", "best")
+        self.folder = Path(folder or (BUILD / "smoke" if self.profile == "smoke" else ROOT))
+        self.results, self.built, self.yours = self.folder / "results", {}, None
+        if self.profile == "smoke":
+            runs = plan(experiment, "smoke")
+            train_missing(experiment, runs, results=self.results)
             probe_missing(experiment, runs, self.results)
-        self.frame = results_of(experiment, profile, self.results, **self.tweaks)
+        self.frame = results_of(experiment, self.profile, self.results)
+        turned = {name: value for name, value in knobs.items() if value is not None}
+        if turned:
+            self.yours = self.turn(row, seeds, scenarios, turned)
+            self.frame = pd.concat([self.frame, self.yours], ignore_index=True)
+            self.folder = BUILD / "yours"
+
+    def turn(self, row: str, seeds: int, scenarios: int, knobs: Mapping[str, Any]) -> pd.DataFrame:
+        """The runs of that row with other settings, trained unless they are there, as rows of `frame`."""
+        part = self.frame[self.frame.model == row]
+        part = part[part.scenario.isin(part.scenario.unique()[:scenarios]) & part.seed.isin(part.seed.unique()[:seeds])]
+        bases = part.drop_duplicates(["scenario", "seed"]).run
+        refuse_unknown(knobs, bases.iloc[0], "setting", f" of {row}, which are what a notebook can turn")
+        runs = [checked({**run, **knobs}) for run in bases]
+        results = BUILD / "yours" / "results"
+        todo = [run for run in runs if not record_path(self.experiment, run, results).is_file()]
+        if todo:
+            minutes = sum(found for found in estimates(self.experiment, todo) if found is not None)
+            turned = ", ".join(f"{name} = {value}" for name, value in knobs.items())
+            print(f"{row} with {turned}: {len(todo)} to train, about {minutes:.1f} core-minutes")
+            train_missing(self.experiment, todo, results=results)
+        profile = self.frame.profile.iloc[0]
+        return pd.DataFrame([row_of(row + YOURS, record, profile) for record in records(self.experiment, runs, results)])
 
     def artefact(self, name: str) -> Any:
         """A tidy table or a figure; its files are written, once."""
         if name not in self.built:
-            self.built[name] = build(name, self.profile, self.results, self.figures, **self.tweaks)
+            places = self.folder / "figures", self.folder / "results" / "tables"
+            self.built[name] = build(name, self.profile, self.results, *places, self.yours)
         return self.built[name]
 
     def numbers(self, name: str) -> pd.DataFrame:
         """The numbers behind a figure."""
         self.artefact(name)
-        return pd.read_csv(self.figures / f"{name}.csv")
+        return pd.read_csv(self.folder / "figures" / f"{name}.csv")
 
     def tables(self, titles: Mapping[str, str]) -> list:
         """Those tables as the paper prints them, each captioned with its title, profile, data and the state of its records."""

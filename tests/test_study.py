@@ -14,25 +14,29 @@ from lib.study import Study, ahead, needs_data
 def opened(monkeypatch):
     """Opens a study without reading any record."""
     monkeypatch.setattr(study, "results_of", lambda *place, **_: place)
-    return lambda results, figures: Study("timing", "smoke", "never", results, figures)
+    return lambda profile=None, folder=None: Study("timing", profile, folder)
 
 
 @pytest.mark.parametrize("kernel", ["notebooks", ".", "/"])
-def test_relative_folders_start_at_the_notebooks_wherever_the_kernel_does(kernel, opened, monkeypatch, tmp_path):
+def test_a_study_shows_the_projects_records_wherever_the_kernel_starts(kernel, opened, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT / kernel)
-    committed, smoke = opened("../results", "../figures"), opened("../build/smoke/results", "../build/smoke/figures")
-    assert (committed.results, committed.figures) == (RESULTS, ROOT / "figures")
-    assert (smoke.results, smoke.figures) == (ROOT / "build" / "smoke" / "results", ROOT / "build" / "smoke" / "figures")
-    assert committed.frame == ("timing", "smoke", RESULTS)
-    assert opened(tmp_path, str(tmp_path)).results == tmp_path
+    monkeypatch.delenv("EQUIVARIANCE_PROFILE", raising=False)
+    assert opened().frame == ("timing", "best", RESULTS)
+    assert opened("quick", tmp_path).frame == ("timing", "quick", tmp_path / "results")
+    monkeypatch.setattr(study, "train_missing", lambda *_, results: results)
+    monkeypatch.setattr(study, "probe_missing", lambda *_: None)
+    smoke = "timing", "smoke", ROOT / "build" / "smoke" / "results"
+    assert opened("smoke").frame == smoke
+    monkeypatch.setenv("EQUIVARIANCE_PROFILE", "smoke")
+    assert opened().frame == smoke and opened("quick").frame[1] == "quick"
 
 
 def test_an_artefact_is_built_once(opened, monkeypatch, tmp_path):
     built = []
-    monkeypatch.setattr(study, "build", lambda *place, **_: built.append(place) or place[0])
-    timing = opened(tmp_path, tmp_path)
+    monkeypatch.setattr(study, "build", lambda *place: built.append(place) or place[0])
+    timing = opened("quick", tmp_path)
     assert [timing.artefact(name) for name in ("a", "b", "a")] == ["a", "b", "a"]
-    assert built == [(name, "smoke", tmp_path, tmp_path) for name in "ab"]
+    assert built == [(name, "quick", tmp_path / "results", tmp_path / "figures", tmp_path / "results" / "tables", None) for name in "ab"]
 
 
 def test_what_needs_data_is_left_out_with_one_line(capsys):
