@@ -48,9 +48,9 @@ def test_every_published_value_has_its_place(name, monkeypatch):
 
 def test_a_table_of_one_profile_is_of_its_committed_records_whatever_is_asked(monkeypatch, tmp_path):
     frame, asked = results(list(TRANSFORMERS), ("run",)), []
-    monkeypatch.setattr(report, "results_of", lambda *place, **changes: asked.append((*place, changes)) or frame)
-    tidy = report.table("remul_tab1_long", "smoke", tmp_path, lr=0.1)
-    assert asked == [("mocap", "long", RESULTS, {})]
+    monkeypatch.setattr(report, "results_of", lambda *place: asked.append(place) or frame)
+    tidy = report.table("remul_tab1_long", "smoke", tmp_path)
+    assert asked == [("mocap", "long", RESULTS)]
     beside, paper = tidy.dropna(subset="published").set_index("model").published, published("remul_tab1").query("scenario == 'run'")
     assert beside.to_dict() == paper.set_index("model").published.to_dict()
 
@@ -124,18 +124,18 @@ def test_results_are_read_once_and_again_where_a_record_or_a_setting_changed(mon
     monkeypatch.setattr(report, "read_results", lambda *place: reads.append(place) or pd.DataFrame({"n": [len(reads)]}))
     monkeypatch.setattr(report, "parameters", lambda _: settings)
     path, settings = tmp_path / "runs" / "timing" / "a.json", {"rows": []}
-    ask = lambda **changes: report.results_of("timing", "quick", tmp_path, **changes).n[0]  # noqa: E731
+    ask = lambda profile="quick": report.results_of("timing", profile, tmp_path).n[0]  # noqa: E731
     write_record(path, {"a": 1})
     first = report.results_of("timing", "quick", tmp_path)
     first["n"] = 9
-    assert (ask(), ask(lr=0.1), ask(lr=[0.1]), ask(lr=0.1)) == (1, 2, 3, 2), "what the caller changes is a copy"
+    assert (ask(), ask("smoke"), ask("paper"), ask("smoke")) == (1, 2, 3, 2), "what the caller changes is a copy"
     write_record(path, {"a": 2})
     assert (ask(), ask()) == (4, 4), "of the same name, length and perhaps time"
     settings["rows"].append({"label": "CNN"})
     assert (ask(), ask()) == (5, 5)
     path.unlink()
     assert ask() == 6
-    assert reads[1] == ("timing", "quick", tmp_path, {"lr": 0.1})
+    assert reads[1] == ("timing", "smoke", tmp_path)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
