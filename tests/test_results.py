@@ -97,13 +97,14 @@ def test_a_run_that_takes_its_basis_from_another_moved_the_data_by_it():
 
 
 def test_a_missing_record_stops_rendering_with_the_run_and_the_command(tmp_path):
-    shutil.copytree(RESULTS / "runs" / "rotated_mnist", tmp_path / "runs" / "rotated_mnist")
+    results = tmp_path / "results"
+    shutil.copytree(RESULTS / "runs" / "rotated_mnist", results / "runs" / "rotated_mnist")
     run = plan("rotated_mnist", "quick")[-1]
-    path = record_path("rotated_mnist", run, tmp_path)
+    path = record_path("rotated_mnist", run, results)
     path.unlink()
     with pytest.raises(MissingRecordError, match=rf"{path.stem}.*python -m lib train rotated_mnist --profile quick"):
-        build("semola_tab2", "quick", tmp_path)
-    options = {"profile": "quick", "train": "never", "results": str(tmp_path), "figures": str(tmp_path)}
+        build("semola_tab2", "quick", results)
+    options = {"profile": "quick", "folder": str(tmp_path)}
     with pytest.raises(papermill.PapermillExecutionError, match=path.stem):
         papermill.execute_notebook(
             str(ROOT / "notebooks" / "rotated_mnist.ipynb"), None, options, cwd=str(ROOT / "notebooks"), progress_bar=False
