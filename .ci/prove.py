@@ -16,13 +16,13 @@ from pathlib import Path
 import yaml
 
 from lib import tasks
-from lib.canary import alike
-from lib.data import DataError
+from lib.experiments.canary import alike
+from lib.experiments.freshness import data_of
+from lib.experiments.settings import labelled_plan, plan
+from lib.experiments.store import agree, machine, provenance, read_record, record_path, write_record
+from lib.experiments.sweep import load_task, stacked, state_of, train_missing
 from lib.files import ROOT
-from lib.freshness import data_of
-from lib.plan import labelled_plan, plan
-from lib.records import agree, machine, provenance, read_record, record_path, write_record
-from lib.runs import load_task, stacked, state_of, train_missing
+from lib.tasks.files.prepared import DataError
 
 EXPERIMENTS = ("rotated_mnist", "discrete_rotation", "partial_permutation")  # tried at smoke
 RECORDED = tuple(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["foreach"])  # one of their runs is drawn

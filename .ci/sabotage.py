@@ -31,10 +31,10 @@ RECORDS = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
 from lib import tasks
-from lib.canary import canary
-from lib.freshness import code_digest, data_of, fingerprint, loader_digest
-from lib.plan import plan, labelled_plan
-from lib.sources import DataError
+from lib.experiments.canary import canary
+from lib.experiments.freshness import code_digest, data_of, fingerprint, loader_digest
+from lib.experiments.settings import plan, labelled_plan
+from lib.tasks.files.sources import DataError
 
 asked, sizes, records = json.loads(sys.argv[1]), json.loads(sys.argv[2]), {}
 for kind, wanted in asked.items():
@@ -53,7 +53,7 @@ print(json.dumps(records))
 STATES = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
-from lib.freshness import ReplayError, state
+from lib.experiments.freshness import ReplayError, state
 
 def state_of(record):
     try:

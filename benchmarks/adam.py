@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.exp_map import keep
-from lib.records import machine
-from lib.runs import reuse_memory
-from lib.stack import Adam
+from lib.experiments.stack import Adam
+from lib.experiments.store import machine
+from lib.experiments.sweep import reuse_memory
 
 STACKS = {  # members, parameters each
     "6 perceptrons of motion capture": (6, 1_116_653),

@@ -15,7 +15,7 @@ import torch
 from torch.utils.benchmark import Timer
 
 from lib.augmenter import LieAugmenter
-from lib.records import machine
+from lib.experiments.store import machine
 
 FILE = Path(__file__).parents[1] / "results" / "benchmarks.csv"
 SIZES = [(8, 512, 16), (24, 64, 16), (3, 64, 16)]  # matrix size, batch, augmentations a sample

@@ -16,9 +16,9 @@ import ezgatr.nn.functional as ezgatr
 import torch
 
 from benchmarks.exp_map import keep
+from lib.experiments.store import machine
 from lib.models.gatr import GATr
 from lib.models.pga import GeometricProduct, Join
-from lib.records import machine
 from tests.dense_gatr import densify
 
 BATCH, TOKENS, CHANNELS = 64, 4, 16

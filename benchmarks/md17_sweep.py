@@ -20,14 +20,15 @@ import joblib
 import torch
 
 from benchmarks.exp_map import keep
-from lib import tasks, train
-from lib.data import DataError
+from lib import tasks
 from lib.draws import random_stream
-from lib.learner import Learner
+from lib.experiments import training
+from lib.experiments.learner import Learner
+from lib.experiments.settings import DATA, Run, plan
+from lib.experiments.store import machine
+from lib.experiments.sweep import reuse_memory, stacked
 from lib.losses import objective
-from lib.plan import DATA, Run, plan
-from lib.records import machine
-from lib.runs import reuse_memory, stacked
+from lib.tasks.files.prepared import DataError
 from tests.scattered_gnn import scattered
 
 STEPS = 10
@@ -52,7 +53,7 @@ def sweep() -> list[tuple[tasks.Task, list[Run]]]:
 def train_stack(task: tasks.Task, stack: list[Run], threads: int) -> None:
     torch.set_num_threads(threads)
     reuse_memory()
-    train.fit(task, stack)
+    training.fit(task, stack)
 
 
 def train_as_published(task: tasks.Task, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Training steps with and without `lib.runs.reuse_memory`, each side in processes of its own, in turn.
+"""Training steps with and without `lib.experiments.sweep.reuse_memory`, each side in processes of its own, in turn.
 
     python benchmarks/memory.py
 
@@ -16,10 +16,11 @@ import time
 import torch
 from exp_map import keep
 
-from lib import tasks, train
-from lib.plan import DATA, labelled_plan
-from lib.records import machine
-from lib.runs import reuse_memory
+from lib import tasks
+from lib.experiments import training
+from lib.experiments.settings import DATA, labelled_plan
+from lib.experiments.store import machine
+from lib.experiments.sweep import reuse_memory
 
 CASES = {  # experiment, row, settings of it, members of the stack
     "SEMoLA's CNN, K = 16": ("rotated_mnist_ablations", "SEMoLA", {"copies": 16}, 1),
@@ -53,7 +54,7 @@ def one_side(name: str, side: str) -> None:
     runs = (run for row, run in labelled_plan(experiment, "quick") if row == label and wanted.items() <= run.items())
     run, times = {**next(runs), **SHORT}, []
     task = tasks.load(run["task"], **{key: run[key] for key in DATA if key in run})
-    train.fit(task, [{**run, "seed": seed} for seed in range(members)], lambda _: times.append(time.perf_counter()))
+    training.fit(task, [{**run, "seed": seed} for seed in range(members)], lambda _: times.append(time.perf_counter()))
     print(json.dumps(statistics.median([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)])))
 
 

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 
 
 def data(options: Namespace) -> int:
-    from lib.data import fetch_all
+    from lib.tasks.files.prepared import fetch_all
     from lib.tasks.md17 import SCENARIOS, download_all
 
     molecules = [name for name in options.name if name in SCENARIOS]
@@ -37,17 +37,17 @@ def data(options: Namespace) -> int:
 
 
 def plan(options: Namespace) -> int:
-    from lib.plan import plan
-    from lib.runs import print_plan, resolved
+    from lib.experiments.settings import plan
+    from lib.experiments.sweep import print_plan, resolved
 
     print_plan(options.experiment, plan(options.experiment, resolved(options.experiment, options.profile)))
     return 0
 
 
 def train(options: Namespace) -> int:
-    from lib.plan import plan
-    from lib.probe import TIMED, probe_missing
-    from lib.runs import print_plan, resolved, train_missing
+    from lib.experiments.settings import plan
+    from lib.experiments.sweep import print_plan, resolved, train_missing
+    from lib.experiments.timing import TIMED, probe_missing
 
     runs = plan(options.experiment, resolved(options.experiment, options.profile))
     print_plan(options.experiment, runs)
@@ -61,9 +61,9 @@ def train(options: Namespace) -> int:
 
 
 def time(options: Namespace) -> int:
-    from lib.plan import plan
-    from lib.probe import probe_missing
-    from lib.runs import resolved
+    from lib.experiments.settings import plan
+    from lib.experiments.sweep import resolved
+    from lib.experiments.timing import probe_missing
 
     runs = plan(options.experiment, resolved(options.experiment, options.profile))
     probe_missing(options.experiment, runs, device=options.device, again=options.again)
@@ -71,14 +71,14 @@ def time(options: Namespace) -> int:
 
 
 def show(options: Namespace) -> int:
-    from lib.report import show
+    from lib.views.tables import show
 
     print(show(options.id, options.profile))
     return 0
 
 
 def verify(options: Namespace) -> int:
-    from lib.verify import verify
+    from lib.experiments.verify import verify
 
     return int(not verify(write=options.write, sample=options.sample))
 
@@ -117,10 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(prog="python -m lib", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     arguments_of(parser)
     options = parser.parse_args(arguments)
-    from lib.freshness import ReplayError
-    from lib.records import DamagedRecordError, MissingRecordError
-    from lib.sources import DataError
-    from lib.values import ConfigError
+    from lib.experiments.freshness import ReplayError
+    from lib.experiments.store import DamagedRecordError, MissingRecordError
+    from lib.experiments.values import ConfigError
+    from lib.tasks.files.sources import DataError
 
     try:
         return options.run(options)

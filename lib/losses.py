@@ -107,7 +107,7 @@ class Method:
     draw: str = "uniform"  # of coefficients, see LieAugmenter
     normalised: bool = True
     gaussian_start: bool = False  # of a learnable basis, in place of a constant
-    adversarial: bool = False  # no network: `lib.liegan` trains the basis against a discriminator, with this R
+    adversarial: bool = False  # no network: `lib.experiments.adversarial` trains the basis against a discriminator, with this R
 
     @property
     def hyperparameters(self) -> tuple[str, ...]:

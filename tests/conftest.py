@@ -29,7 +29,7 @@ def generator():
 @pytest.fixture
 def runs() -> dict:
     """The smoke runs of rotated_mnist by method, made small enough for the made-up task: without, with known, with learned augmentation."""
-    from lib.plan import labelled_plan
+    from lib.experiments.settings import labelled_plan
 
     small = {"batch_size": 4, "error_samples": 4, "error_draws": 3, "test_copies": 2, "steps": 6}
     planned = {label: run for label, run in labelled_plan("rotated_mnist", "smoke") if label in ("CNN", "CNN + GT aug", "SEMoLA")}

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from lib.representations import CLOSED, PLANES, Coordinates, size_of
+from lib.models.representations import CLOSED, PLANES, Coordinates, size_of
 
 
 def turn(axis, angle):

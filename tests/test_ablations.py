@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.ablations import against, elements_of, error_ratios, one_at_a_time
+from lib.views.figures.ablations import against, elements_of, error_ratios, one_at_a_time
 
 BASE = {"method": "semola", "gamma": 2.0, "copies": 2, "cardinality": 1, "seed": 0}
 

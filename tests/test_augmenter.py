@@ -8,11 +8,11 @@ import torch
 from lib import tasks
 from lib.actions import on_vectors, trivially
 from lib.augmenter import GroupAugmenter, LieAugmenter, averaged_prediction
+from lib.experiments.settings import labelled_plan
+from lib.experiments.training import fit
 from lib.groups import affine, affine_mask, gaussian_start, haar, so
 from lib.losses import METHODS, objective
 from lib.metrics import basis_cosine
-from lib.plan import labelled_plan
-from lib.train import fit
 
 
 @pytest.mark.parametrize(("norm", "size"), [("sqrt_dim", math.sqrt(3)), (1, 1.0), (2.5, 2.5)])

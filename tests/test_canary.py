@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from lib import train
-from lib.canary import STEPS, alike, canary, shrunk
-from lib.plan import labelled_plan
+from lib.experiments import training
+from lib.experiments.canary import STEPS, alike, canary, shrunk
+from lib.experiments.settings import labelled_plan
+from lib.experiments.stack import STACKABLE
 from lib.protocol import phase_of
-from lib.stack import STACKABLE
 
 
 @functools.cache
@@ -39,9 +39,9 @@ def test_each_phase_has_two_steps_and_the_run_keeps_what_the_code_branches_on(ex
 
 def test_of_its_looks_at_validation_neither_the_first_nor_the_last_is_the_best(monkeypatch):
     run = planned("nbody", "Transformer") | {"lr_decay": 1.0}
-    as_it_is, stopped, fit = canary(run), [], train.fit
+    as_it_is, stopped, fit = canary(run), [], training.fit
     for look in (0, 9):
-        monkeypatch.setattr(train, "fit", lambda *rest, look=look, **options: fit(*rest, **options | {"favoured": look}))
+        monkeypatch.setattr(training, "fit", lambda *rest, look=look, **options: fit(*rest, **options | {"favoured": look}))
         stopped.append(canary(run))
         monkeypatch.undo()
     assert as_it_is["metrics"]["test_mse"] not in [other["metrics"]["test_mse"] for other in stopped]
@@ -61,8 +61,8 @@ def test_it_is_the_same_again_and_holds_finite_numbers(place):
 
 
 def test_beside_it_in_its_stack_is_another_run_whose_seed_and_weights_all_differ(monkeypatch):
-    run, stacks, fit = planned("rotated_mnist", "SEMoLA"), [], train.fit
-    monkeypatch.setattr(train, "fit", lambda task, runs, **options: stacks.append(runs) or fit(task, runs, **options))
+    run, stacks, fit = planned("rotated_mnist", "SEMoLA"), [], training.fit
+    monkeypatch.setattr(training, "fit", lambda task, runs, **options: stacks.append(runs) or fit(task, runs, **options))
     canary(run)
     assert len(stacks) == 2, "in double precision, and one step in single"
     for other, own in stacks:
@@ -70,13 +70,13 @@ def test_beside_it_in_its_stack_is_another_run_whose_seed_and_weights_all_differ
 
 
 def test_it_is_drawn_in_double_precision_but_for_one_step_and_leaves_the_default_as_it_was(monkeypatch):
-    seen, fit = [], train.fit
+    seen, fit = [], training.fit
 
     def noting(task, runs, **options):
         seen.append((torch.get_default_dtype(), task.train[0].dtype, runs[-1]["steps"]))
         return fit(task, runs, **options)
 
-    monkeypatch.setattr(train, "fit", noting)
+    monkeypatch.setattr(training, "fit", noting)
     canary(planned("partial_permutation", "MLP"))
     assert seen == [(torch.float64, torch.float64, STEPS), (torch.float32, torch.float32, 1)]
     assert torch.get_default_dtype() == torch.float32

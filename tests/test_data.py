@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib import data, sources
-from lib.data import DATASETS, DataError, fetch, read
+from lib.tasks.files import prepared, sources
+from lib.tasks.files.prepared import DATASETS, DataError, fetch, read
 
 MNIST = DATASETS["mnist"]
 
@@ -109,7 +109,7 @@ def test_a_wrong_hash_of_the_result_is_refused_and_nothing_is_written(mirror, tm
 def test_a_tampered_prepared_file_is_refused(tmp_path):
     path = tmp_path / MNIST.file
     path.parent.mkdir()
-    content = bytearray((data.ROOT / MNIST.file).read_bytes())
+    content = bytearray((prepared.ROOT / MNIST.file).read_bytes())
     content[-1000] ^= 1
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"(?s)fetch it again with `python -m lib data mnist`.*expected sha256"):
@@ -175,14 +175,14 @@ def test_a_broken_archive_is_named(tmp_path, breaks):
 
 def test_a_mirror_may_be_relative_to_the_project_or_at_home(mirror, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(mirror.parent))
-    for folder in (data.ROOT, tmp_path):
+    for folder in (prepared.ROOT, tmp_path):
         monkeypatch.chdir(folder)
-        for named in (os.path.relpath(mirror, data.ROOT), f"~/{mirror.name}"):
+        for named in (os.path.relpath(mirror, prepared.ROOT), f"~/{mirror.name}"):
             monkeypatch.setenv("DATA_MIRROR", named)
             assert fetch("mnist", tmp_path, ["mirror"]) == "mirror"
     monkeypatch.setenv("DATA_MIRROR", "build/no_such_mirror")
     with pytest.raises(
-        DataError, match=f"DATA_MIRROR=build/no_such_mirror leads to {data.ROOT}/build/no_such_mirror, which is no folder and"
+        DataError, match=f"DATA_MIRROR=build/no_such_mirror leads to {prepared.ROOT}/build/no_such_mirror, which is no folder and"
     ):
         fetch("mnist", tmp_path, ["mirror"])
 
@@ -206,12 +206,12 @@ def test_an_unknown_route_is_named(tmp_path):
 @pytest.mark.parametrize("raw", [b"\0\0\x08", b"\0\0\x08\x01\0\0", b"\0\0\x08\x01\0\0\0\x05abc"])
 def test_a_torn_idx_file_is_named(raw):
     with pytest.raises(DataError, match="train_y is not a whole idx file: "):
-        data.idx_arrays({"train_y": raw})
+        prepared.idx_arrays({"train_y": raw})
 
 
 def test_what_is_not_an_idx_file_is_named():
     with pytest.raises(DataError, match="train_x is not an idx file"):
-        data.idx_arrays({"train_x": b"<html>not found</html>"})
+        prepared.idx_arrays({"train_x": b"<html>not found</html>"})
 
 
 def test_arrays_are_mnist():
@@ -226,9 +226,9 @@ def test_arrays_are_mnist():
 def test_what_may_be_left_out_is_unless_it_is_asked_for(monkeypatch, capsys):
     nowhere = sources.Source(mirror="no/such/file", official="http://127.0.0.1:9/nothing")
     gone = replace(DATASETS["mocap_run"], file="data/no_such_file.npz", sources={"motion_run": nowhere})
-    monkeypatch.setattr(data, "DATASETS", {"gone": gone})
-    assert data.fetch_all() == 0
+    monkeypatch.setattr(prepared, "DATASETS", {"gone": gone})
+    assert prepared.fetch_all() == 0
     assert "without it, all but motion capture works" in capsys.readouterr().err
-    assert data.fetch_all(["gone"]) == 1
-    monkeypatch.setattr(data, "DATASETS", {"gone": replace(gone, left_out="")})
-    assert data.fetch_all() == 1
+    assert prepared.fetch_all(["gone"]) == 1
+    monkeypatch.setattr(prepared, "DATASETS", {"gone": replace(gone, left_out="")})
+    assert prepared.fetch_all() == 1

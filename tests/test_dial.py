@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from lib.dial import across_scenarios, against_beta, dialled
+from lib.views.figures.against_beta import across_scenarios, against_beta, dialled
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import discovery
 from lib.groups import so
+from lib.views.figures import generators
 
 EPSILON = np.zeros((3, 3, 3))  # EPSILON[i] turns about axis i: x -> e_i cross x
 for i in range(3):
@@ -26,7 +26,7 @@ def test_turns_are_those_of_the_cross_product():
     x = np.random.default_rng(0).normal(size=3)
     for i, turn in enumerate(EPSILON):
         np.testing.assert_allclose(turn @ x, np.cross(np.eye(3)[i], x))
-    assert all(discovery.anatomy(turn.numpy())["rotation"] == pytest.approx(1.0) for turn in so(3))
+    assert all(generators.anatomy(turn.numpy())["rotation"] == pytest.approx(1.0) for turn in so(3))
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def test_turns_are_those_of_the_cross_product():
     ],
 )
 def test_generators_are_called_what_they_are(generator, name, shares):
-    assert discovery.name_of(generator) == name
+    assert generators.name_of(generator) == name
     expected = dict.fromkeys(("rotation", "scaling", "stretching", "about_x", "about_y", "about_z"), 0) | shares
-    found = discovery.anatomy(generator)
+    found = generators.anatomy(generator)
     assert {key: found[key] for key in expected} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_shares_add_up_and_do_not_depend_on_the_frame(seed):
     generator, g = np.random.default_rng(seed).normal(size=(3, 3)), random_rotation(seed + 100)
-    one, other = discovery.anatomy(generator), discovery.anatomy(g @ generator @ g.T)
+    one, other = generators.anatomy(generator), generators.anatomy(g @ generator @ g.T)
     for parts in (one, other):
         assert parts["rotation"] + parts["scaling"] + parts["stretching"] == pytest.approx(1.0)
         assert sum(parts[f"about_{axis}"] for axis in "xyz") == pytest.approx(parts["rotation"])
@@ -62,7 +62,7 @@ def test_shares_add_up_and_do_not_depend_on_the_frame(seed):
 
 def test_a_generator_that_is_nothing_is_refused():
     with pytest.raises(ValueError, match=r"its norm is 0\.0"):
-        discovery.anatomy(np.zeros((3, 3)))
+        generators.anatomy(np.zeros((3, 3)))
 
 
 @pytest.fixture
@@ -75,11 +75,11 @@ def frame():
 
 
 def test_each_seed_of_one_generator_and_each_of_several_is_drawn(frame):
-    numbers = discovery.found_generators(frame)
+    numbers = generators.found_generators(frame)
     assert len(numbers) == 9 * (2 + 6)
     norms = numbers.groupby(["model", "seed", "generator"]).value.apply(lambda values: np.linalg.norm(values))
     assert norms.to_numpy() == pytest.approx(math.sqrt(3))
     assert (numbers.groupby(["model", "seed", "generator"]).value.agg(lambda v: v.loc[v.abs().idxmax()]) > 0).all()
-    figure = discovery.generators(numbers)
+    figure = generators.generators(numbers)
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert titles == ["seed 0: shear along y\nby x", "seed 1: shear along y\nby x", *(f"seed 0: rotation about {axis}" for axis in "xyz")]

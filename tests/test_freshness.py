@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib import freshness, tasks, verify
-from lib.canary import canary
-from lib.digests import module_digest
+from lib import tasks
+from lib.experiments import freshness, verify
+from lib.experiments.canary import canary
+from lib.experiments.digests import module_digest
+from lib.experiments.freshness import Evidence, ReplayError, code_digest, evidence_of, fingerprint, loader_digest, same_data, state
+from lib.experiments.settings import ConfigError, labelled_plan
+from lib.experiments.store import DamagedRecordError, agree, read_record, record_path, write_record
+from lib.experiments.sweep import train_missing
 from lib.files import ROOT
-from lib.freshness import Evidence, ReplayError, code_digest, evidence_of, fingerprint, loader_digest, same_data, state
-from lib.plan import ConfigError, labelled_plan
-from lib.records import DamagedRecordError, agree, read_record, record_path, write_record
-from lib.runs import train_missing
 
 STATES = """
 import json, os, sys
@@ -33,7 +34,7 @@ for folder in sys.argv[1:]:
         continue
     os.chdir(folder)
     sys.path.insert(0, folder)
-    from lib.freshness import ReplayError, state
+    from lib.experiments.freshness import ReplayError, state
 
     try:
         states = {name: state(record) for name, record in json.load(open("records.json")).items()}
@@ -271,7 +272,7 @@ def digest_of(folder: Path, name: str, **files: str) -> str:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     shutil.copy(ROOT / "lib" / "digests.py", folder / "lib")
-    code = f"from lib.digests import module_digest; print(module_digest({name!r}))"
+    code = f"from lib.experiments.digests import module_digest; print(module_digest({name!r}))"
     return subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(folder)}
     ).stdout
@@ -346,7 +347,7 @@ def test_a_refused_digest_leaves_nothing_behind(tmp_path):
     with pytest.raises(subprocess.CalledProcessError):
         digest_of(tmp_path, "lib.core", **PACKAGE | {"lib/part.py": "from lib.core import g\n"})
     code = """
-from lib.digests import module_digest
+from lib.experiments.digests import module_digest
 for _ in range(2):
     try:
         module_digest("lib.core")
@@ -371,7 +372,7 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 import lib
 from lib import canary, digests
-from lib.freshness import code_digest
+from lib.experiments.freshness import code_digest
 
 canary.STEPS = 2  # the least that a run's phases have, which no code depends on
 home, plain, odd = str(Path(lib.__file__).parent), digests._module.__wrapped__, {}
@@ -435,4 +436,4 @@ def test_agreement(a, b, same):
 
 
 def test_the_digest_of_this_package_is_taken_of_every_kind_of_run():
-    assert module_digest("lib.train") != module_digest("lib.liegan") == module_digest("lib.liegan")
+    assert module_digest("lib.experiments.training") != module_digest("lib.experiments.adversarial")

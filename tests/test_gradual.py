@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from lib import tasks
+from lib.experiments.learner import Learner
+from lib.experiments.settings import ConfigError, labelled_plan
+from lib.experiments.training import fit
 from lib.gradual import FLOOR, Gradual, last_name, twice
-from lib.learner import Learner
 from lib.losses import WHOLE
-from lib.plan import ConfigError, labelled_plan
-from lib.train import fit
 
 DTYPES = [torch.float32, torch.float64]
 

@@ -7,15 +7,15 @@ from torch.func import functional_call, grad, vmap
 
 from lib import models, tasks
 from lib.actions import on_bodies, on_stacks
+from lib.experiments.learner import Learner
+from lib.experiments.sweep import stacked
+from lib.experiments.training import fit
 from lib.gradual import last_name
 from lib.groups import haar
-from lib.hyperparameters import parameters_of
-from lib.learner import Learner
 from lib.models.gnn import silu
-from lib.molecules import molecule
-from lib.runs import stacked
+from lib.models.molecules import molecule
 from lib.tasks import md17
-from lib.train import fit
+from lib.views.hyperparameters import parameters_of
 from tests.scattered_gnn import scattered
 
 NAMES = ("gnn", "egnn")

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from lib.hyperparameters import with_hyperparameters
-from lib.plan import labelled_plan
+from lib.experiments.settings import labelled_plan
+from lib.views.hyperparameters import with_hyperparameters
 
 
 def table_of(experiment: str, labels: tuple[str, ...]) -> pd.DataFrame:

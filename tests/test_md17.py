@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from lib import runs, tasks
+from lib import tasks
 from lib.__main__ import main
+from lib.experiments import sweep
+from lib.experiments.settings import DATA, OPTIONAL
+from lib.experiments.values import ConfigError, checked
 from lib.files import ROOT
-from lib.molecules import benzene, molecule
-from lib.plan import DATA, OPTIONAL
-from lib.sources import DataError, mirrored
+from lib.models.molecules import benzene, molecule
 from lib.tasks import md17
-from lib.values import ConfigError, checked
+from lib.tasks.files.sources import DataError, mirrored
 
 # heavy atoms, bonds between them, and between which elements; ring sizes say the rest
 CHEMISTRY = {
@@ -405,7 +406,7 @@ def test_a_file_that_was_there_before_is_left_and_named(trajectory):
 
 
 def test_an_experiment_without_its_data_is_skipped_with_a_message(away, capsys):
-    runs.load_task.cache_clear()
+    sweep.load_task.cache_clear()
     assert main(["train", "md17", "--profile", "smoke", "--backend", "serial"]) == 0
     message = capsys.readouterr().err
     assert "md17 is skipped" in message and "md17_ethanol.npz" in message and "python -m lib data ethanol" in message

@@ -8,7 +8,7 @@ import torch
 
 from lib import tasks
 from lib.actions import on_vectors, trivially
-from lib.evaluation import basis_scores
+from lib.experiments.evaluation import basis_scores
 from lib.groups import haar, se, so
 from lib.metrics import (
     accuracy,

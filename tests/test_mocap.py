@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from lib import data, motion, sources, tasks
+from lib import tasks
 from lib.actions import on_bodies, on_stacks
-from lib.canary import canary
-from lib.data import DATASETS, DataError, fetch, read
+from lib.experiments.canary import canary
+from lib.experiments.settings import ConfigError, plan
 from lib.files import ROOT
 from lib.groups import haar
-from lib.plan import ConfigError, plan
 from lib.tasks import mocap
+from lib.tasks.files import motion, prepared, sources
+from lib.tasks.files.prepared import DATASETS, DataError, fetch, read
 
 PUBLISHED = {"walk": "mocap_walk_35.npz", "run": "mocap_run_09.npz"}
 try:
@@ -123,7 +124,7 @@ def test_the_pickle_of_the_published_arrays_has_the_pinned_bytes(protocol, tmp_p
         pytest.skip(str(error))
     trials = np.split(arrays["positions"].astype(np.float64), np.cumsum(arrays["n_frames"])[:-1])
     raw = pickle.dumps((arrays["edges"].tolist(), trials), protocol=protocol)
-    data.write_npz(tmp_path / "run.npz", motion.prepare_run({"motion_run": raw}), sha256)
+    prepared.write_npz(tmp_path / "run.npz", motion.prepare_run({"motion_run": raw}), sha256)
 
 
 class Asks:

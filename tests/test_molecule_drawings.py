@@ -6,11 +6,12 @@ import pytest
 from matplotlib.patches import Circle
 from test_md17 import with_mirror
 
-from lib import molecule_drawings, tasks
-from lib.data import DataError
+from lib import tasks
 from lib.groups import haar
-from lib.molecule_drawings import molecules, principal, seen, structures
-from lib.molecules import benzene
+from lib.models.molecules import benzene
+from lib.tasks.files.prepared import DataError
+from lib.views.figures import chemistry
+from lib.views.figures.chemistry import molecules, principal, seen, structures
 
 
 def distances(pos: np.ndarray) -> np.ndarray:
@@ -45,7 +46,7 @@ def test_the_eye_is_above_and_near_things_look_larger():
     assert np.allclose(places[0], 0) and scale[0] == 1
     assert places[1, 1] > 0 and places[1, 0] == pytest.approx(0), "up is up"
     assert scale[1] > 1, "and nearer, as the eye is above"
-    depth = molecule_drawings.DISTANCE * (1 - 1 / scale)  # towards the eye; with it, the projection undone is a rotation
+    depth = chemistry.DISTANCE * (1 - 1 / scale)  # towards the eye; with it, the projection undone is a rotation
     back = np.column_stack([places / scale[:, None], depth])
     np.testing.assert_allclose(back @ back.T, pos @ pos.T, atol=1e-12)
 
@@ -57,7 +58,7 @@ def test_rows_are_atoms_and_bonds(made_up):
         graph = benzene() if name == "benzene" else tasks.load_tiny("md17", scenario=name).graph
         atoms, bonds = part[part.kind == "atom"], part[part.kind == "bond"]
         np.testing.assert_allclose(distances(atoms[["x", "y", "z"]].to_numpy()), distances(graph.pos.numpy()), atol=3e-4)
-        assert [molecule_drawings.ELEMENTS[z] for z in graph.z.tolist()] == list(atoms.element)
+        assert [chemistry.ELEMENTS[z] for z in graph.z.tolist()] == list(atoms.element)
         assert list(zip(bonds.atom, bonds.other, strict=True)) == graph.bonds
     ring = numbers[(numbers.molecule == "benzene") & (numbers.kind == "atom")]
     np.testing.assert_allclose(np.hypot(ring.x, ring.y), 1.39, atol=1e-4)
@@ -83,7 +84,7 @@ def test_every_atom_and_bond_is_drawn_in_both_views(made_up, tmp_path):
 def test_without_a_trajectory_the_committed_figure_shows_the_same_data_or_the_file_is_named(monkeypatch, tmp_path):
     monkeypatch.delenv("DATA_MIRROR", raising=False)
     monkeypatch.setattr("lib.tasks.md17.FOLDER", tmp_path)
-    committed = pd.read_csv(molecule_drawings.COMMITTED / "remul_fig11.csv")
+    committed = pd.read_csv(chemistry.COMMITTED / "remul_fig11.csv")
     of = committed[committed.molecule == "ethanol"].data.iloc[0]
     structures(pd.DataFrame({"scenario": ["ethanol"], "data": [of]})).to_csv(tmp_path / "molecules.csv", index=False)
     expected = committed[committed.molecule.isin(("benzene", "ethanol"))].reset_index(drop=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import papermill
 import pytest
 
-from lib.artefacts import FIGURES, TABLES
-from lib.figures import YOURS
 from lib.files import ROOT
+from lib.views.catalogue import FIGURES, TABLES
+from lib.views.figures.bases import YOURS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DIALS = ("nbody", "mocap", "md17", "loss_surface")

@@ -10,11 +10,11 @@ from lib import tasks
 from lib.actions import on_vectors
 from lib.augmenter import GroupAugmenter, LieAugmenter
 from lib.draws import random_stream
+from lib.experiments.learner import Learner
+from lib.experiments.stack import Adam
+from lib.experiments.training import fit
 from lib.groups import haar, so
-from lib.learner import Learner
 from lib.objective import Objective
-from lib.stack import Adam
-from lib.train import fit
 
 with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
     from torch_geometric.data import Batch, Data

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from lib import models, tasks
-from lib.evaluation import evaluating, validation_loss
-from lib.learner import Learner
+from lib.experiments.evaluation import evaluating, validation_loss
+from lib.experiments.learner import Learner
+from lib.experiments.settings import labelled_plan
+from lib.experiments.training import fit
 from lib.losses import WHOLE
-from lib.plan import labelled_plan
-from lib.train import fit
 
 LAYERS = {
     "dropout": lambda: nn.Dropout(0.5),

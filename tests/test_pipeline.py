@@ -14,14 +14,14 @@ import papermill
 import pytest
 import yaml
 
-from lib import probe, runs
 from lib.__main__ import main
-from lib.artefacts import FIGURES, TABLES
-from lib.budgets import SHARED
-from lib.data import DATASETS
+from lib.experiments import sweep, timing
+from lib.experiments.settings import parameters, plan
 from lib.files import ROOT
-from lib.plan import parameters, plan
-from lib.report import notebook_of
+from lib.tasks.files.prepared import DATASETS
+from lib.views.budgets import SHARED
+from lib.views.catalogue import FIGURES, TABLES
+from lib.views.tables import notebook_of
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES, TEXTS = PIPELINE["stages"], {name: text for part in PIPELINE["vars"] for name, text in part.items()}
@@ -79,8 +79,8 @@ def test_the_paper_depends_on_all_that_it_reads():
 
 def test_one_command_trains_and_times(monkeypatch):
     done = []
-    monkeypatch.setattr(runs, "train_missing", lambda *_, which, **__: done.append(which) or (which == "all"))
-    monkeypatch.setattr(probe, "probe_missing", lambda *place, device: done.append((place[0], len(place[1]), device)))
+    monkeypatch.setattr(sweep, "train_missing", lambda *_, which, **__: done.append(which) or (which == "all"))
+    monkeypatch.setattr(timing, "probe_missing", lambda *place, device: done.append((place[0], len(place[1]), device)))
     assert main(["train", "timing", "--profile", "smoke"]) == 0
     assert done == ["missing", ("timing", len(plan("timing", "smoke")), "cpu")]
     assert main(["train", "timing", "--profile", "smoke", "--which", "all"]) == 1 and done[2:] == ["all"], "with runs left nothing is timed"

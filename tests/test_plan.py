@@ -6,10 +6,10 @@ import json
 import pytest
 import yaml
 
-from lib import plan as planning
+from lib.experiments import settings as planning
+from lib.experiments.settings import ConfigError, labelled_plan, parameters, parsed, plan, profile_of
+from lib.experiments.store import record_path
 from lib.files import ROOT
-from lib.plan import ConfigError, labelled_plan, parameters, parsed, plan, profile_of
-from lib.records import record_path
 
 CHANGES = [
     ({"lambda_equiv": -0.5}, r"lambda_equiv \(beta, .*must be at least 0, got -0.5"),

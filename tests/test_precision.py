@@ -6,13 +6,14 @@ import math
 import pytest
 import torch
 
-from lib import actions, metrics, models, tasks, train
+from lib import actions, metrics, models, tasks
 from lib.augmenter import LieAugmenter, averaged_prediction
-from lib.canary import shrunk
+from lib.experiments import training
+from lib.experiments.canary import shrunk
+from lib.experiments.learner import Learner
+from lib.experiments.settings import labelled_plan
 from lib.exponential import exp_map, matrix_exp
 from lib.groups import bracket, haar, normalised, rotations, rotations_between, so
-from lib.learner import Learner
-from lib.plan import labelled_plan
 
 HALVES = [torch.bfloat16, torch.float16]
 
@@ -177,7 +178,7 @@ def test_errors_of_exactly_equivariant_networks_are_measured_in_float64(experime
     run = {name: value for name, value in shrunk(run).items() if name not in ("restarts", "surface")} | {"steps": 2}
     task = tasks.load_tiny(run["task"], **{name: run[name] for name in tasks.OPTIONS if name in run})
     assert models.class_of(run["model"]).equivariant and task.generators.dtype == torch.float32
-    scores = train.fit(task, [run])[0]["metrics"]
+    scores = training.fit(task, [run])[0]["metrics"]
     assert all(value < 1e-13 for name, value in scores.items() if name.startswith("E"))
     learner = Learner(run, task)
     x, twin = task.test[0], learner.in_double()

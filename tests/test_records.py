@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from lib.experiments.settings import labelled_plan
+from lib.experiments.store import DamagedRecordError, commit, read_record, record_path, write_record
+from lib.experiments.sweep import train_missing
 from lib.files import ROOT
-from lib.plan import labelled_plan
-from lib.records import DamagedRecordError, commit, read_record, record_path, write_record
-from lib.runs import train_missing
 
 EXPERIMENT = "discrete_rotation"
 RUNS = [run for label, run in labelled_plan(EXPERIMENT, "smoke") if label in ("MLP", "MLP + GT aug", "SEMoLA")]
 SWEEP = f"""
 import sys
 from pathlib import Path
-from lib.runs import train_missing
+from lib.experiments.sweep import train_missing
 
 train_missing({EXPERIMENT!r}, {RUNS!r}, results=Path(sys.argv[1]), backend="serial")
 """

@@ -8,10 +8,10 @@ from torch import nn
 
 from lib import tasks
 from lib.augmenter import GroupAugmenter
-from lib.learner import Learner
-from lib.plan import ConfigError, labelled_plan, plan
+from lib.experiments.learner import Learner
+from lib.experiments.settings import ConfigError, labelled_plan, plan
+from lib.experiments.training import fit
 from lib.protocol import decayed
-from lib.train import fit
 
 SMALL = {"n_train": 32, "n_eval": 20, "steps": 12, "error_samples": 4, "error_draws": 3}
 

@@ -5,11 +5,12 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from lib import report, selection
-from lib.artefacts import PERCEPTRONS, TABLES, TRANSFORMERS
+from lib.experiments import selection
+from lib.experiments.store import RESULTS, write_record
 from lib.files import ROOT, whole
-from lib.records import RESULTS, write_record
 from lib.tasks import scenarios
+from lib.views import tables
+from lib.views.catalogue import PERCEPTRONS, TABLES, TRANSFORMERS
 
 MEASURED = {"remul_tab1": "mocap", "remul_tab1_mlp": "mocap", "remul_tab2": "md17"}
 
@@ -37,9 +38,9 @@ def results(rows: list[str], names: tuple[str, ...], **settings) -> pd.DataFrame
 @pytest.mark.parametrize("name", MEASURED)
 def test_every_published_value_has_its_place(name, monkeypatch):
     frame = results([*TABLES[name].rows, "REMUL, vertical"], scenarios(MEASURED[name]))
-    monkeypatch.setattr(report, "results_of", lambda *_, **__: frame)
+    monkeypatch.setattr(tables, "results_of", lambda *_, **__: frame)
     monkeypatch.setattr(selection, "chosen_betas", lambda _: dict.fromkeys(zip(frame.model, frame.scenario, strict=True), 1.0))
-    tidy, paper = report.table(name), published(name)
+    tidy, paper = tables.table(name), published(name)
     beside = tidy.dropna(subset="published")
     assert len(beside) == len(paper) == len(TABLES[name].rows) * len(scenarios(MEASURED[name]))
     assert list(tidy.model.unique()) == list(TABLES[name].rows)
@@ -48,8 +49,8 @@ def test_every_published_value_has_its_place(name, monkeypatch):
 
 def test_a_table_of_one_profile_is_of_its_committed_records_whatever_is_asked(monkeypatch, tmp_path):
     frame, asked = results(list(TRANSFORMERS), ("run",)), []
-    monkeypatch.setattr(report, "results_of", lambda *place: asked.append(place) or frame)
-    tidy = report.table("remul_tab1_long", "smoke", tmp_path)
+    monkeypatch.setattr(tables, "results_of", lambda *place: asked.append(place) or frame)
+    tidy = tables.table("remul_tab1_long", "smoke", tmp_path)
     assert asked == [("mocap", "long", RESULTS)]
     beside, paper = tidy.dropna(subset="published").set_index("model").published, published("remul_tab1").query("scenario == 'run'")
     assert beside.to_dict() == paper.set_index("model").published.to_dict()
@@ -83,32 +84,32 @@ def test_settings_of_the_paper_are_shown_once_and_agree(name, settings, monkeypa
         {**settings, "scenario": scenario, "model": networks[model], "model_options": options.get(model, {})}
         for model, scenario in zip(frame.model, frame.scenario, strict=True)
     ]
-    monkeypatch.setattr(report, "results_of", lambda *_, **__: frame)
-    tidy = report.table(name)
+    monkeypatch.setattr(tables, "results_of", lambda *_, **__: frame)
+    tidy = tables.table(name)
     assert set(tidy.scenario) == {"all"}
     beside = tidy.dropna(subset="published")
     assert len(beside) == len(published(name))
     assert list(beside["mean"]) == list(beside.published)
     frame.at[0, "run"] = {**frame.run[0], "lr": 1.0}
-    assert set(report.table(name).scenario) == set(names), "where a setting depends on the scenario, each stands for itself"
+    assert set(tables.table(name).scenario) == set(names), "where a setting depends on the scenario, each stands for itself"
 
 
 def test_training_time_is_that_of_both_terms_even_where_beta_0_is_best(monkeypatch):
     frame = results(list(TABLES["remul_tab2"].rows), ("aspirin",))
     frame.loc[[run.get("lambda_equiv") == 0 for run in frame.run], "val_mse"] = 0.5
     frame.loc[[run.get("lambda_equiv") == 0 for run in frame.run], "timing"] = "stale"
-    monkeypatch.setattr(report, "results_of", lambda *_, **__: frame)
+    monkeypatch.setattr(tables, "results_of", lambda *_, **__: frame)
     metrics = {"MSE": ("test_mse", "1"), "Train time": ("train_s", "s")}
     monkeypatch.setitem(TABLES, "remul_tab2", dataclasses.replace(TABLES["remul_tab2"], metrics=metrics))
-    mse, time = report.table("remul_tab2").query("model == 'REMUL'").itertuples()
+    mse, time = tables.table("remul_tab2").query("model == 'REMUL'").itertuples()
     assert mse.mean == 3.0, "the best is 0"
     assert (time.mean, time.state) == (2.0, "fresh")
 
 
 def test_training_time_is_that_of_both_terms(monkeypatch):
     frame = results(list(TABLES["md17_times"].rows), ("aspirin", "uracil"))
-    monkeypatch.setattr(report, "results_of", lambda *_, **__: frame)
-    tidy = report.table("md17_times")
+    monkeypatch.setattr(tables, "results_of", lambda *_, **__: frame)
+    tidy = tables.table("md17_times")
     assert tidy[tidy.metric == "Train time"].groupby("model")["mean"].first().to_dict() == {
         "EGNN": 1.0,
         "GNN": 1.0,
@@ -120,13 +121,13 @@ def test_training_time_is_that_of_both_terms(monkeypatch):
 
 def test_results_are_read_once_and_again_where_a_record_or_a_setting_changed(monkeypatch, tmp_path):
     reads = []
-    monkeypatch.setattr(report, "READ", {})
-    monkeypatch.setattr(report, "read_results", lambda *place: reads.append(place) or pd.DataFrame({"n": [len(reads)]}))
-    monkeypatch.setattr(report, "parameters", lambda _: settings)
+    monkeypatch.setattr(tables, "READ", {})
+    monkeypatch.setattr(tables, "read_results", lambda *place: reads.append(place) or pd.DataFrame({"n": [len(reads)]}))
+    monkeypatch.setattr(tables, "parameters", lambda _: settings)
     path, settings = tmp_path / "runs" / "timing" / "a.json", {"rows": []}
-    ask = lambda profile="quick": report.results_of("timing", profile, tmp_path).n[0]  # noqa: E731
+    ask = lambda profile="quick": tables.results_of("timing", profile, tmp_path).n[0]  # noqa: E731
     write_record(path, {"a": 1})
-    first = report.results_of("timing", "quick", tmp_path)
+    first = tables.results_of("timing", "quick", tmp_path)
     first["n"] = 9
     assert (ask(), ask("smoke"), ask("paper"), ask("smoke")) == (1, 2, 3, 2), "what the caller changes is a copy"
     write_record(path, {"a": 2})

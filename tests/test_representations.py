@@ -7,8 +7,7 @@ import torch
 from e3nn.o3 import Irrep
 
 from lib.groups import haar
-from lib.models.tensor_mlp import gated
-from lib.representations import (
+from lib.models.representations import (
     CLOSED,
     GROUPS,
     PLANES,
@@ -23,6 +22,7 @@ from lib.representations import (
     tensor_counts,
     wigner,
 )
+from lib.models.tensor_mlp import gated
 from tests.group_means import action, averaged, quadrature
 
 DOUBLE = torch.float64

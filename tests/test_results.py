@@ -10,14 +10,14 @@ import torch
 import yaml
 
 from lib.__main__ import main
-from lib.artefacts import FIGURES, TABLES
-from lib.data import DataError
+from lib.experiments.settings import parameters, plan
+from lib.experiments.store import MissingRecordError, read_record, record_path
+from lib.experiments.sweep import records
 from lib.files import ROOT
 from lib.losses import METHODS
-from lib.plan import parameters, plan
-from lib.records import MissingRecordError, read_record, record_path
-from lib.report import RESULTS, build, results_of, search_summary
-from lib.runs import records
+from lib.tasks.files.prepared import DataError
+from lib.views.catalogue import FIGURES, TABLES
+from lib.views.tables import RESULTS, build, results_of, search_summary
 
 RECORDED = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["foreach"]
 LABELS = {"rotated_mnist": ("official",), "mocap": ("official", "rebuilt"), "md17": ("official", "surrogate")}  # of the data
@@ -113,7 +113,7 @@ def test_a_missing_record_stops_rendering_with_the_run_and_the_command(tmp_path)
 
 
 def test_one_artefact_is_rebuilt_by_name_and_names_its_stage(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("lib.report.build", functools.partial(build, tables=tmp_path))
+    monkeypatch.setattr("lib.views.tables.build", functools.partial(build, tables=tmp_path))
     assert main(["show", "semola_tab2"]) == 0
     printed = capsys.readouterr().out
     assert "SEMoLA" in printed and "dvc repro rotated_mnist" in printed

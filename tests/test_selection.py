@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from lib import selection
-from lib.budgets import APART, REPLACED, STATED, budget, given, is_search
+from lib.experiments import selection
+from lib.experiments.settings import labelled_plan
+from lib.experiments.store import read_record, record_path
+from lib.experiments.training import FAR
 from lib.files import ROOT
-from lib.plan import labelled_plan
-from lib.records import read_record, record_path
-from lib.train import FAR
+from lib.views.budgets import APART, REPLACED, STATED, budget, given, is_search
 
 TEXT = (ROOT / "params.yaml").read_text()
 SECTIONS = {name: section for name, section in yaml.safe_load(TEXT).items() if isinstance(section, dict)}
@@ -133,7 +133,7 @@ def test_trials_stay_what_they_are_when_a_setting_is_chosen_from_them(experiment
     assert "lambda_aug" in names
     for name in names & section["settings"].keys():
         changed = {**section, "settings": {**section["settings"], name: 0.123}}
-        monkeypatch.setattr("lib.plan.parameters", lambda _, changed=changed: changed)
+        monkeypatch.setattr("lib.experiments.settings.parameters", lambda _, changed=changed: changed)
         assert labelled_plan(experiment, "search_equal") == trials, f"search_equal leaves {name} to the settings"
 
 

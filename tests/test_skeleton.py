@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from lib.skeleton import Skeleton, euler, joint_positions, read_motion, read_skeleton
+from lib.tasks.files.skeleton import Skeleton, euler, joint_positions, read_motion, read_skeleton
 
 MIRROR = Path(os.environ.get("DATA_MIRROR", "")) / "mocap"
 ARM = """# two bones

@@ -3,17 +3,17 @@
 import pandas as pd
 import pytest
 
-from lib import study
-from lib.data import DataError
+from lib.experiments.store import RESULTS
 from lib.files import ROOT
-from lib.records import RESULTS
-from lib.study import Study, ahead, needs_data
+from lib.tasks.files.prepared import DataError
+from lib.views import notebook
+from lib.views.notebook import Study, ahead, needs_data
 
 
 @pytest.fixture
 def opened(monkeypatch):
     """Opens a study without reading any record."""
-    monkeypatch.setattr(study, "results_of", lambda *place, **_: place)
+    monkeypatch.setattr(notebook, "results_of", lambda *place, **_: place)
     return lambda profile=None, folder=None: Study("timing", profile, folder)
 
 
@@ -23,8 +23,8 @@ def test_a_study_shows_the_projects_records_wherever_the_kernel_starts(kernel, o
     monkeypatch.delenv("EQUIVARIANCE_PROFILE", raising=False)
     assert opened().frame == ("timing", "best", RESULTS)
     assert opened("quick", tmp_path).frame == ("timing", "quick", tmp_path / "results")
-    monkeypatch.setattr(study, "train_missing", lambda *_, results: results)
-    monkeypatch.setattr(study, "probe_missing", lambda *_: None)
+    monkeypatch.setattr(notebook, "train_missing", lambda *_, results: results)
+    monkeypatch.setattr(notebook, "probe_missing", lambda *_: None)
     smoke = "timing", "smoke", ROOT / "build" / "smoke" / "results"
     assert opened("smoke").frame == smoke
     monkeypatch.setenv("EQUIVARIANCE_PROFILE", "smoke")
@@ -33,7 +33,7 @@ def test_a_study_shows_the_projects_records_wherever_the_kernel_starts(kernel, o
 
 def test_an_artefact_is_built_once(opened, monkeypatch, tmp_path):
     built = []
-    monkeypatch.setattr(study, "build", lambda *place: built.append(place) or place[0])
+    monkeypatch.setattr(notebook, "build", lambda *place: built.append(place) or place[0])
     timing = opened("quick", tmp_path)
     assert [timing.artefact(name) for name in ("a", "b", "a")] == ["a", "b", "a"]
     assert built == [(name, "quick", tmp_path / "results", tmp_path / "figures", tmp_path / "results" / "tables", None) for name in "ab"]

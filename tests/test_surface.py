@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lib.draws import random_stream
-from lib.surface import direction, loss_surface, ruggedness
+from lib.experiments.loss_surface import direction, loss_surface, ruggedness
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from lib import models
 from lib.groups import haar
+from lib.models.representations import CLOSED, BlockTrace, irreps_of, tensor_counts
 from lib.models.soft_mlp import PER, RPP
 from lib.models.tensor_mlp import Bilinear, Gate, TensorEMLP, gated
-from lib.representations import CLOSED, BlockTrace, irreps_of, tensor_counts
 from tests.group_means import averaged
 
 DOUBLE = torch.float64

@@ -3,15 +3,15 @@
 import pandas as pd
 import pytest
 
-from lib import times
-from lib.plan import labelled_plan
-from lib.probe import probe_path
+from lib.experiments.settings import labelled_plan
+from lib.experiments.timing import probe_path
+from lib.views.figures import durations
 
 
 def test_durations_are_drawn_against_the_batch():
     rows = [("GATr", {"batch_size": b}, 0.1 * b, 0.2 * b, 0.05 * b) for b in (1, 4)]
     frame = pd.DataFrame(rows, columns=["model", "run", "forward_s", "backward_s", "inference_s"])
-    figure = times.durations(times.durations.numbers(frame))
+    figure = durations.durations(durations.durations.numbers(frame))
     assert [ax.get_title() for ax in figure.axes] == ["forward", "backward", "inference"]
     assert list(figure.axes[1].lines[0].get_ydata()) == pytest.approx([0.2, 0.8])
 
@@ -29,13 +29,13 @@ def frame():
 
 
 def test_no_times_are_taken_from_beta_0_where_beta_turns(frame):
-    assert [run.get("lambda_equiv") for run in times.at_work(frame).run] == [1.0, 10.0, None] * 4
+    assert [run.get("lambda_equiv") for run in durations.at_work(frame).run] == [1.0, 10.0, None] * 4
     only = frame[[run.get("lambda_equiv", 0.0) == 0 for run in frame.run]]
-    pd.testing.assert_frame_equal(times.at_work(only), only)
+    pd.testing.assert_frame_equal(durations.at_work(only), only)
 
 
 def test_each_probe_is_a_point_of_its_scenario_and_model(frame):
-    numbers = times.totals(frame)
+    numbers = durations.totals(frame)
     training = numbers[numbers.part == "train_s"].groupby(["model", "scenario"]).seconds.apply(list).to_dict()
     assert training == {
         ("REMUL", "aspirin"): [4.0, 4.2],
@@ -43,7 +43,7 @@ def test_each_probe_is_a_point_of_its_scenario_and_model(frame):
         ("REMUL", "ethanol"): [2.0, 2.1],
         ("GNN", "ethanol"): [1.0],
     }
-    figure = times.by_scenario(numbers)
+    figure = durations.by_scenario(numbers)
     assert [ax.get_title() for ax in figure.axes] == ["training", "predicting the test set"]
     assert figure.axes[0].get_ylabel() == "time (s)" and {ax.get_yscale() for ax in figure.axes} == {"log"}
     remul, gnn = figure.axes[0].collections

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from lib import models, tasks, train
-from lib.plan import labelled_plan
+from lib import models, tasks
+from lib.experiments import training
+from lib.experiments.settings import labelled_plan
+from lib.experiments.stack import Adam
+from lib.experiments.training import fit
 from lib.protocol import NonFiniteLossError, phase_of
-from lib.stack import Adam
-from lib.train import fit
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_restarts_keep_the_best_on_validation(size, orbits):
     once = {name: value for name, value in planned["SEMoLA_0"].items() if name != "restarts"}
     stack = [{**once, "seed": seed, "restarts": 3} for seed in range(size)]
     for run, result in zip(stack, fit(orbits, stack), strict=True):
-        alone = [fit(orbits, [{**once, "seed": run["seed"] + train.FAR * i}])[0] for i in range(3)]
+        alone = [fit(orbits, [{**once, "seed": run["seed"] + training.FAR * i}])[0] for i in range(3)]
         scores = [one["metrics"]["val_mse"] for one in alone]
         assert len(set(scores)) == 3
         assert numbers(result) == numbers(alone[scores.index(min(scores))])
@@ -127,7 +128,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(task, runs):
 def test_nan_in_the_data_is_named(task):
     x, y = task.train
     with pytest.raises(ValueError, match="task rotated_mnist: x of train holds NaN or infinite values"):
-        train.Task(**{**vars(task), "train": (x.masked_fill(x == x.max(), torch.nan), y)})
+        training.Task(**{**vars(task), "train": (x.masked_fill(x == x.max(), torch.nan), y)})
 
 
 def test_best_weights_on_validation_are_kept(task, runs):

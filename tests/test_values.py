@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from lib.plan import ConfigError, labelled_plan, plan
-from lib.values import checked, finite, network_options
+from lib.experiments.settings import ConfigError, labelled_plan, plan
+from lib.experiments.values import checked, finite, network_options
 
 EXPERIMENTS = ("rotated_mnist", "two_body", "discrete_rotation", "nbody", "loss_surface", "mocap", "mocap_mlp", "md17")
 NUMBERS = (

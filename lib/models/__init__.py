@@ -7,7 +7,7 @@ import importlib
 import torch
 from torch import Tensor, nn
 
-from lib.molecules import Molecule
+from lib.models.molecules import Molecule
 
 MODELS = {
     "cnn": ("lib.models.cnn", "CNN"),

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lib.models.gnn import Edges, Messages, SiLU, Update, two_layers
-from lib.molecules import Molecule
+from lib.models.molecules import Molecule
 
 FARTHEST = 100.0  # angstrom: the most that a neighbour moves an atom along each axis, far beyond what is met
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear, one_hot
 
-from lib.molecules import Molecule
+from lib.models.molecules import Molecule
 
 
 class FusedSiLU(torch.autograd.Function):

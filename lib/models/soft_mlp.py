@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
+from lib.models.representations import CLOSED, GROUPS, Averages, BlockTrace, Counts, irreps_of, size_of, tensor_counts
 from lib.models.tensor_mlp import Gate, Projected, TensorEMLP, TensorMLP, Tensors, weight_and_bias
-from lib.representations import CLOSED, GROUPS, Averages, BlockTrace, Counts, irreps_of, size_of, tensor_counts
 
 SMALL = 1e-3  # of what breaks the symmetry, against what does not, at the start; RPP's
 
@@ -121,8 +121,9 @@ class PER(SoftMLP):
 
     Parameters
     ----------
-    groups : of `lib.representations.GROUPS`, the first "SO(3)" or "O(3)".  channels, blocks, unit : as of `TensorEMLP`; half of each matrix
-    is free at the start, so that large numbers grow with each layer's products.
+    groups : of `lib.models.representations.GROUPS`, the first "SO(3)" or "O(3)".
+    channels, blocks, unit : as of `TensorEMLP`; half of each matrix is free at the start, so that large numbers grow with each layer's
+        products.
 
     Raises ValueError for another group. Source: Kim et al. (2023) and their code; REMUL Table 6 (channels). Constant weights are Ours:
     there, each group's weight is set anew once, by how fast its term falls in the epochs before.

@@ -1,7 +1,7 @@
 """The equivariant multilayer perceptron of SO(3) or O(3) on tensors, and what its relaxations in `lib.models.soft_mlp` share with it.
 
 Weights are dense, in irreps coordinates, where the equivariant part of a matrix is a block trace. Products and gates are taken in tensor
-coordinates. See `lib.representations`.
+coordinates. See `lib.models.representations`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from lib.representations import BlockTrace, Coordinates, Counts, irreps_of, size_of, tensor_counts
+from lib.models.representations import BlockTrace, Coordinates, Counts, irreps_of, size_of, tensor_counts
 
 Tensors = list[Float[Tensor, "B _ _"]]  # one stack (B, copies, 3^r) for each rank r
 

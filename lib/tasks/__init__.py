@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lib.actions import Action
-from lib.molecules import Molecule
+from lib.models.molecules import Molecule
 
 TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation", "planted_symmetry", "nbody", "mocap", "md17", "tokens")
 
@@ -27,7 +27,7 @@ def unchanged(prediction: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Task:
-    """What `lib.train.fit` needs to know of a data set.
+    """What `lib.experiments.training.fit` needs to know of a data set.
 
     Attributes
     ----------

@@ -28,10 +28,10 @@ from torch import Tensor
 
 from lib.draws import random_stream
 from lib.files import ROOT
-from lib.molecules import Molecule, molecule
-from lib.sources import DataError, check, mirrored, reading
+from lib.models.molecules import Molecule, molecule
 from lib.tasks import Task
 from lib.tasks.bodies import prediction_of_positions
+from lib.tasks.files.sources import DataError, check, mirrored, reading
 
 FOLDER = ROOT / "md17"  # not in `data/`, which data.dvc pins; torch-geometric's root
 HORIZONS = (3000, 5000)  # frames; GMN's erratum: its tables, which REMUL copies, are of 3000, not of 5000 as both papers say

@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lib.data import read
 from lib.draws import random_stream, uniform
 from lib.files import ROOT
 from lib.groups import rotations
 from lib.tasks import Task
 from lib.tasks.bodies import prediction_of_positions
+from lib.tasks.files.prepared import read
 
 SCENARIOS = ("walk", "run")
 JOINTS, AHEAD = 31, 30

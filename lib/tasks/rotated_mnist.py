@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from lib.actions import on_images, pixel_grid, rotate_images, trivially
-from lib.data import read
 from lib.draws import uniform
 from lib.files import ROOT
 from lib.groups import affine, affine_family, affine_mask, rotations, so
 from lib.metrics import accuracy
 from lib.tasks import Task
+from lib.tasks.files.prepared import read
 
 SCENARIOS = {"in": 180.0, "out": 90.0, "out30": 30.0}  # half-width of the training angles, degrees
 SPLIT = (50_000, 10_000)  # training and validation images, of MNIST's 60,000; the paper's share is lost

@@ -11,7 +11,7 @@ import seaborn as sns
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from lib.figures import drawing
+from lib.views.figures.bases import drawing
 
 AXES = ("x", "y", "z")
 MOSTLY = 0.8  # the share of its squared norm from which a generator is called by a part of it

@@ -2,7 +2,7 @@
 
     missing   there is no record
     fresh     the same code
-    verified  other code, but its canary (`lib.canary`) gives the same numbers, and its task loads the same data
+    verified  other code, but its canary (`lib.experiments.canary`) gives the same numbers, and its task loads the same data
     code only as verified, but the data is not at hand to be compared
     earlier   other code, and a canary of an earlier form, which cannot be compared
     stale     the code now computes something else, loads other data, or the basis that the run took is another
@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from lib import models, tasks
-from lib.canary import FORM, alike, canary, shrunk, trainer_of
-from lib.digests import module_digest
+from lib.experiments.canary import FORM, alike, canary, shrunk, trainer_of
+from lib.experiments.digests import module_digest
+from lib.experiments.store import RESULTS, DamagedRecordError, agree, basis_digest, read_record, write_record
 from lib.files import ROOT
-from lib.records import RESULTS, DamagedRecordError, agree, basis_digest, read_record, write_record
-from lib.sources import DataError
 from lib.tasks import Task
+from lib.tasks.files.sources import DataError
 
 LEDGER = RESULTS / "verified.json"
 KEPT = ROOT / "build" / "replayed"  # what was replayed here, whether it agreed or not
@@ -111,7 +111,7 @@ def _answer(question: str, digest: str, anew: bool = False) -> Any:
 
     What is kept counts as long as those who ask, this module and the canary's, and PyTorch are the same.
     """
-    file = KEPT / f"{_sha([question, digest, module_digest('lib.freshness'), torch.__version__])}.json"
+    file = KEPT / f"{_sha([question, digest, module_digest('lib.experiments.freshness'), torch.__version__])}.json"
     kept = None if anew else read_record(file, "answer")
     if kept is not None:
         return kept["answer"]

@@ -11,8 +11,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lib.figures import YOURS, drawing, plain_ticks
-from lib.learner import Run
+from lib.experiments.learner import Run
+from lib.views.figures.bases import YOURS, drawing, plain_ticks
 
 NOT_DRAWN = 1e-5  # of the largest baseline: an exactly equivariant network's error, rounding, is named in its panel, not drawn
 SIDE_BY_SIDE = 4  # scenarios in a row

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.skeleton import joint_positions, read_motion, read_skeleton
-from lib.sources import DataError, Source, reading
+from lib.tasks.files.skeleton import joint_positions, read_motion, read_skeleton
+from lib.tasks.files.sources import DataError, Source, reading
 
 # Positions are kept to 5 decimals, far below what a marker resolves: machines differ by about 1e-14 in them, and none of them is nearer
 # than 1e-11 to where rounding changes direction, so the prepared bytes are the same everywhere.

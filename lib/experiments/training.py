@@ -1,6 +1,6 @@
 """Training: one loop for every method; runs that differ in their seed or weights only train as one stack.
 
-A run is a flat dictionary of plain values (see `lib.runs`): task, scenario, model, method, hyperparameters, protocol and seed.
+A run is a flat dictionary of plain values (see `lib.experiments.sweep`): task, scenario, model, method, hyperparameters, protocol and seed.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.evaluation import evaluate, evaluating
-from lib.learner import Learner, Run
+from lib.experiments.evaluation import evaluate, evaluating
+from lib.experiments.learner import Learner, Run
+from lib.experiments.loss_surface import loss_surface, ruggedness
+from lib.experiments.stack import Stack
 from lib.protocol import looks
-from lib.stack import Stack
-from lib.surface import loss_surface, ruggedness
 from lib.tasks import Task
 
 FAR = 1_000_000  # between the seeds of a run's restarts
@@ -44,7 +44,7 @@ def fit(
     known : generators (C, n, n) found before, in place of the task's ground truth, for fixed augmenters and equivariant networks.
     noise : standard deviation of what is added to the start of every parameter, the basis too.
     favoured : the look at validation, counted from 0, whose score counts for the best: each is multiplied by 1 plus its distance from it.
-        For `lib.canary`, which has to see that the best weights are kept and not the last.
+        For `lib.experiments.canary`, which has to see that the best weights are kept and not the last.
 
     A run with a `surface` has the loss around its best weights too, on that many points in each of two directions. A run with `restarts` is
     trained that many times, see `best_of_restarts`.

@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lib.figures import drawing
+from lib.views.figures.bases import drawing
 
 NAMES = {  # of settings and metrics, on axes
     "n_train": "training images",

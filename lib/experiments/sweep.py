@@ -19,13 +19,13 @@ import torch
 from tqdm import tqdm
 
 from lib import models, tasks
-from lib.canary import canary, trainer_of
-from lib.freshness import code_digest, data_of, fingerprint, loader_digest, state
+from lib.experiments.canary import canary, trainer_of
+from lib.experiments.freshness import code_digest, data_of, fingerprint, loader_digest, state
+from lib.experiments.settings import ConfigError, Run, plan, profile_of
+from lib.experiments.stack import STACKABLE
+from lib.experiments.store import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, write_record
+from lib.experiments.values import parameters_of
 from lib.losses import METHODS
-from lib.plan import ConfigError, Run, plan, profile_of
-from lib.records import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, write_record
-from lib.stack import STACKABLE
-from lib.values import parameters_of
 
 WANTED = {"missing": ("missing", "stale"), "earlier": ("missing", "stale", "earlier"), "never": (), "all": None}  # the states to train
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
@@ -39,7 +39,7 @@ def records(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> li
         record = read_record(path)
         if record is None:
             profile = profile_of(experiment, run)
-            how = f"`python -m lib train {experiment} --profile {profile}`" if profile else "lib.runs.train_missing"
+            how = f"`python -m lib train {experiment} --profile {profile}`" if profile else "lib.experiments.sweep.train_missing"
             raise MissingRecordError(f"there is no record of the run {path.stem}: train it with {how}, or restore {path.name} from git")
         found.append({**record, "state": state(record, path.parent)})
     return found
@@ -106,7 +106,7 @@ def train_missing(
 
 
 def state_of(experiment: str, run: Run, results: Path = RESULTS) -> str:
-    """The state of a run's record, see `lib.freshness`."""
+    """The state of a run's record, see `lib.experiments.freshness`."""
     path = record_path(experiment, run, results)
     return state(read_record(path), path.parent)
 

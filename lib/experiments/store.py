@@ -1,4 +1,4 @@
-"""Records: one JSON file for one run with one seed, written whole and never edited; whether it speaks for the code says `lib.freshness`."""
+"""Records: one JSON file for one run with one seed, written whole and never edited; `freshness` says whether it speaks for the code."""
 
 from __future__ import annotations
 

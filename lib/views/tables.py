@@ -15,17 +15,17 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from lib.artefacts import FIGURES, TABLES
-from lib.figures import YOURS
+from lib.experiments.selection import at_chosen_beta
+from lib.experiments.settings import ConfigError, labelled_plan, parameters
+from lib.experiments.store import RESULTS, record_path
+from lib.experiments.sweep import records, resolved
+from lib.experiments.timing import probes
 from lib.files import ROOT, whole
-from lib.hyperparameters import with_hyperparameters
 from lib.losses import METHODS
-from lib.plan import ConfigError, labelled_plan, parameters
-from lib.probe import probes
-from lib.records import RESULTS, record_path
-from lib.runs import records, resolved
-from lib.selection import at_chosen_beta
-from lib.times import at_work
+from lib.views.catalogue import FIGURES, TABLES
+from lib.views.figures.bases import YOURS
+from lib.views.figures.durations import at_work
+from lib.views.hyperparameters import with_hyperparameters
 
 COLUMNS = ["id", "model", "scenario", "metric", "unit", "mean", "std", "n", "published", "published_std", "profile", "data", "state"]
 STATES = ("fresh", "verified", "code only", "earlier", "earlier code", "stale")  # the worst of a row's records stands in the table

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from lib.figures import COMMITTED, drawing
+from lib.views.figures.bases import COMMITTED, drawing
 
 ELEMENTS = {6: "C", 7: "N", 8: "O"}
 NAMES = {"C": "carbon", "N": "nitrogen", "O": "oxygen"}
@@ -31,8 +31,8 @@ def structures(frame: pd.DataFrame) -> pd.DataFrame:
     Raises DataError where that shows other data than the results are of.
     """
     from lib import tasks
-    from lib.molecules import benzene
-    from lib.sources import DataError
+    from lib.models.molecules import benzene
+    from lib.tasks.files.sources import DataError
 
     rows = []
     for molecule in tasks.scenarios("md17"):

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from lib import data
 from lib.files import ROOT
+from lib.tasks.files import prepared
 
 YOURS = " (yours)"  # at the end of the label of what is not recorded, but was trained with a setting of your own
 COMMITTED = ROOT / "figures"  # what a figure shows of data that are not at hand, it shows from here
@@ -91,8 +91,8 @@ DIGITS, COPIES, PIXELS = 5, 7, 28
 def first_images() -> pd.DataFrame:
     """The first test image of five digits, one row a pixel that is not white; without MNIST, those that the committed figure shows."""
     try:
-        arrays, _ = data.read("mnist")
-    except data.DataError:
+        arrays, _ = prepared.read("mnist")
+    except prepared.DataError:
         shown = pd.read_csv(COMMITTED / "semola_fig6.csv")
         return shown.loc[shown.ink.notna(), ["digit", "row", "column", "ink"]]
     rows = []

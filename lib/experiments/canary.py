@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 
-from lib import liegan, tasks, train
+from lib import tasks
+from lib.experiments import adversarial, training
+from lib.experiments.stack import STACKABLE
+from lib.experiments.store import agree
 from lib.losses import METHODS
 from lib.precision import default_dtype
 from lib.protocol import EVALUATIONS
-from lib.records import agree
-from lib.stack import STACKABLE
 
 FORM = 3  # of a canary: records of another one cannot be compared with today's
 STEPS = 12
@@ -37,7 +38,7 @@ ROUNDING = {"tolerance": 1e-4, "floor": 1e-5}  # of what is computed in float32
 
 def trainer_of(run: Mapping[str, Any]) -> ModuleType:
     """The module whose `fit` a run needs."""
-    return liegan if METHODS[run["method"]].adversarial else train
+    return adversarial if METHODS[run["method"]].adversarial else training
 
 
 def shrunk(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,9 +72,9 @@ def canary(run: Mapping[str, Any]) -> dict[str, Any]:
     with default_dtype(torch.float64):  # so that what is drawn is not rounded, which processors do differently
         task = tiny(run, torch.float64)
         looks = min(run.get("evaluations", EVALUATIONS), small["steps"])
-        options = {} if trainer_of(run) is liegan else {"noise": NOISE, "favoured": round(0.6 * looks)}
+        options = {} if trainer_of(run) is adversarial else {"noise": NOISE, "favoured": round(0.6 * looks)}
         if "clip" in run:
-            free = train.fit(task, [{**small, "clip": math.inf}], **options)[0]["curves"]["gradient_norm"]
+            free = training.fit(task, [{**small, "clip": math.inf}], **options)[0]["curves"]["gradient_norm"]
             small["clip"] = statistics.median([*free, *sorted(free)[: len(free) % 2]])  # of an even number: between two of them
         result = second_of_two(task, small, options)
     single = second_of_two(tiny(run, torch.float32), brief, {})["curves"]

@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lib.figures import drawing, plain_ticks
+from lib.views.figures.bases import drawing, plain_ticks
 
 PARTS = {"forward_s": "forward", "backward_s": "backward", "inference_s": "inference"}
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import motion
 from lib.files import ROOT, whole
-from lib.sources import DataError, Source, check, fetched, reading
+from lib.tasks.files import motion
+from lib.tasks.files.sources import DataError, Source, check, fetched, reading
 
 ROUTES = ("mirror", "official", "package")
 

@@ -6,8 +6,8 @@ import json
 
 import pandas as pd
 
-from lib.plan import labelled_plan
-from lib.runs import records
+from lib.experiments.settings import labelled_plan
+from lib.experiments.sweep import records
 
 SEARCHED = {"nbody": "search_beta", "mocap": "search_equal", "mocap_mlp": "search_equal", "md17": "search_equal"}
 

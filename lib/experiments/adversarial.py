@@ -20,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy
 
 from lib import models
 from lib.draws import random_stream
-from lib.evaluation import basis_scores
+from lib.experiments.evaluation import basis_scores
 from lib.exponential import exp_map
 from lib.groups import gaussian_start, normalised
 from lib.losses import SIMILARITIES, orthogonality_penalty
@@ -41,7 +41,7 @@ def coefficients(run: Mapping[str, Any], size: int, generator: torch.Generator, 
 def fit(
     task: Task, runs: Sequence[Mapping[str, Any]], progress: Callable[[int], None] | None = None, *, known: None = None
 ) -> list[dict[str, Any]]:
-    """`discover` for each run, called and answering as `lib.train.fit` does."""
+    """`discover` for each run, called and answering as `lib.experiments.training.fit` does."""
     return [discover(task, run, progress) for run in runs]
 
 

@@ -12,9 +12,9 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from lib import metrics
 from lib.draws import random_stream
-from lib.evaluation import validation_loss
+from lib.experiments.evaluation import validation_loss
+from lib.experiments.learner import Learner, Run, draws, seeded
 from lib.gradual import Gradual, last_name
-from lib.learner import Learner, Run, draws, seeded
 from lib.losses import Phase
 from lib.protocol import add_point, batches, decayed, phase_of
 from lib.tasks import Task
@@ -32,7 +32,7 @@ class Stack:
 
     Parameters
     ----------
-    known, noise : see `lib.train.fit`.
+    known, noise : see `lib.experiments.training.fit`.
 
     Raises ValueError for runs that differ in more.
     """

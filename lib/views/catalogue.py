@@ -1,11 +1,11 @@
-"""Every table and figure of both papers as a row: its experiment, its numbers or who draws it. `lib.report` builds them."""
+"""Every table and figure of both papers as a row: its experiment, its numbers or who draws it. `lib.views.tables` builds them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib import ablations, dial, discovery, figures, molecule_drawings, times
+from lib.views.figures import ablations, against_beta, bases, chemistry, durations, generators
 
 
 @dataclass(frozen=True)
@@ -111,33 +111,33 @@ IN_ANGSTROM, IN_ANGSTROM_PRIME = {"test_mse": "MSE (Å²)", "E": "E (Å)"}, {"E_
 IN_FIGURE_4 = ("aspirin", "ethanol", "malonaldehyde", "uracil")
 IN_FIGURE_9 = ("benzene", "naphthalene", "salicylic", "toluene")
 FIGURES = {
-    "semola_fig1": Drawing("rotated_mnist", figures.method_diagram),
-    "semola_fig2": Drawing("rotated_mnist", figures.bases, ("Augerino+", "LieGAN (8 filters)", "CNN + GT aug", "SEMoLA")),
-    "semola_fig3": Drawing("two_body", figures.bases, ("Augerino+_0", "LieGAN_0", "SEMoLA_0", "MLP + GT aug")),
+    "semola_fig1": Drawing("rotated_mnist", bases.method_diagram),
+    "semola_fig2": Drawing("rotated_mnist", bases.bases, ("Augerino+", "LieGAN (8 filters)", "CNN + GT aug", "SEMoLA")),
+    "semola_fig3": Drawing("two_body", bases.bases, ("Augerino+_0", "LieGAN_0", "SEMoLA_0", "MLP + GT aug")),
     "semola_fig5": Drawing("rotated_mnist_efficiency", ablations.against(("n_train",), ("test_accuracy",))),
-    "semola_fig6": Drawing("rotated_mnist", figures.augmented_digits),
-    "semola_fig7": Drawing("two_body", figures.bases, tuple(f"{m}_{k}" for k in (2, 4) for m in ("Augerino+", "LieGAN", "SEMoLA"))),
-    "semola_fig8": Drawing("two_body_3", figures.bases, tuple(f"{m}_{k}" for k in (0, 2, 4) for m in ("Augerino+", "LieGAN", "SEMoLA"))),
-    "semola_fig9": Drawing("two_body", figures.augmented_orbits, ("SEMoLA_0",)),
-    "semola_fig10": Drawing("discrete_rotation", figures.bases),
-    "semola_fig11": Drawing("partial_permutation", figures.bases),
+    "semola_fig6": Drawing("rotated_mnist", bases.augmented_digits),
+    "semola_fig7": Drawing("two_body", bases.bases, tuple(f"{m}_{k}" for k in (2, 4) for m in ("Augerino+", "LieGAN", "SEMoLA"))),
+    "semola_fig8": Drawing("two_body_3", bases.bases, tuple(f"{m}_{k}" for k in (0, 2, 4) for m in ("Augerino+", "LieGAN", "SEMoLA"))),
+    "semola_fig9": Drawing("two_body", bases.augmented_orbits, ("SEMoLA_0",)),
+    "semola_fig10": Drawing("discrete_rotation", bases.bases),
+    "semola_fig11": Drawing("partial_permutation", bases.bases),
     "semola_fig12": Drawing("rotated_mnist_ablations", ablations.against(ABLATED, ("test_accuracy",)), ("SEMoLA",)),
     "semola_fig13": Drawing("rotated_mnist_ablations", ablations.against(ABLATED, ("cosine",)), ("SEMoLA",)),
     "semola_fig14": Drawing("rotated_mnist_ablations", ablations.elements, ("SEMoLA",)),
     "planted_symmetry": Drawing("planted_symmetry", ablations.ratios),
-    "remul_fig1": Drawing("loss_surface", figures.surfaces),
-    "remul_fig2": Drawing("nbody", dial.against_beta({**ERRORS, "E": "E over all rotations"})),
-    "remul_fig3": Drawing("mocap", dial.across_scenarios(IN_UNITS)),
-    "remul_fig4": Drawing("md17", dial.across_scenarios(IN_ANGSTROM, IN_FIGURE_4)),
-    "remul_fig5": Drawing("timing", times.durations),
-    "remul_fig6": Drawing("nbody", dial.against_beta({"E_prime": "E' over all rotations"})),
+    "remul_fig1": Drawing("loss_surface", bases.surfaces),
+    "remul_fig2": Drawing("nbody", against_beta.against_beta({**ERRORS, "E": "E over all rotations"})),
+    "remul_fig3": Drawing("mocap", against_beta.across_scenarios(IN_UNITS)),
+    "remul_fig4": Drawing("md17", against_beta.across_scenarios(IN_ANGSTROM, IN_FIGURE_4)),
+    "remul_fig5": Drawing("timing", durations.durations),
+    "remul_fig6": Drawing("nbody", against_beta.against_beta({"E_prime": "E' over all rotations"})),
     "remul_fig7": Drawing("nbody_samples", ablations.against(("copies",), ("test_mse", "out_mse"))),
-    "remul_fig8": Drawing("mocap", dial.across_scenarios(IN_UNITS_PRIME)),
-    "remul_fig9": Drawing("md17", dial.across_scenarios(IN_ANGSTROM, IN_FIGURE_9)),
-    "remul_fig10": Drawing("md17", dial.across_scenarios(IN_ANGSTROM_PRIME, (*IN_FIGURE_4, *IN_FIGURE_9))),
-    "remul_fig11": Drawing("md17", molecule_drawings.molecules),
-    "mocap_generators": Drawing("mocap_discovery", discovery.generators),
-    "md17_generators": Drawing("md17_discovery", discovery.generators),
-    "md17_timing": Drawing("md17", times.by_scenario, GRAPH_NETWORKS),
+    "remul_fig8": Drawing("mocap", against_beta.across_scenarios(IN_UNITS_PRIME)),
+    "remul_fig9": Drawing("md17", against_beta.across_scenarios(IN_ANGSTROM, IN_FIGURE_9)),
+    "remul_fig10": Drawing("md17", against_beta.across_scenarios(IN_ANGSTROM_PRIME, (*IN_FIGURE_4, *IN_FIGURE_9))),
+    "remul_fig11": Drawing("md17", chemistry.molecules),
+    "mocap_generators": Drawing("mocap_discovery", generators.generators),
+    "md17_generators": Drawing("md17_discovery", generators.generators),
+    "md17_timing": Drawing("md17", durations.by_scenario, GRAPH_NETWORKS),
     "sensitivity": Drawing("rotated_mnist_ablations", ablations.against(("gamma", "copies"), ("test_accuracy", "cosine")), ("SEMoLA",)),
 }

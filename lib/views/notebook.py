@@ -10,15 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from lib.data import DataError
-from lib.figures import YOURS
+from lib.experiments.settings import plan
+from lib.experiments.store import RESULTS, record_path
+from lib.experiments.sweep import estimates, records, train_missing
+from lib.experiments.timing import probe_missing
+from lib.experiments.values import checked, refuse_unknown
 from lib.files import ROOT
-from lib.plan import plan
-from lib.probe import probe_missing
-from lib.records import RESULTS, record_path
-from lib.report import build, paper_layout, results_of, row_of, search_summary
-from lib.runs import estimates, records, train_missing
-from lib.values import checked, refuse_unknown
+from lib.tasks.files.prepared import DataError
+from lib.views.figures.bases import YOURS
+from lib.views.tables import build, paper_layout, results_of, row_of, search_summary
 
 BUILD = ROOT / "build"
 
@@ -28,7 +28,7 @@ class Study:
 
     Parameters
     ----------
-    profile : as in `lib.plan.plan`, or "best"; None takes EQUIVARIANCE_PROFILE from the environment, or else "best".
+    profile : as in `lib.experiments.settings.plan`, or "best"; None takes EQUIVARIANCE_PROFILE from the environment, or else "best".
     folder : where results/ and figures/ are read and written; None: the project's, or build/smoke at `smoke`.
     row, knobs : settings of that row to be changed, None where one is not: what they make is trained, and stands beside the records as
         yours; its record and all that is drawn with it go to build/yours.
@@ -36,7 +36,7 @@ class Study:
 
     Attributes
     ----------
-    frame : one row a run, see `lib.report.results_of`; yours last.
+    frame : one row a run, see `lib.views.tables.results_of`; yours last.
 
     Raises MissingRecordError where a record is missing, ConfigError for a knob that the row does not read or a value that it cannot have.
     """

@@ -15,15 +15,16 @@ from typing import Any
 
 import torch
 
-from lib import evaluation, tasks
-from lib.canary import trainer_of
+from lib import tasks
 from lib.draws import random_stream
-from lib.freshness import code_digest
-from lib.learner import Learner
+from lib.experiments import evaluation
+from lib.experiments.canary import trainer_of
+from lib.experiments.freshness import code_digest
+from lib.experiments.learner import Learner
+from lib.experiments.settings import DATA, Run, parameters
+from lib.experiments.store import RESULTS, MissingRecordError, provenance, read_record, write_record
+from lib.experiments.sweep import discovered, reuse_memory
 from lib.losses import WHOLE
-from lib.plan import DATA, Run, parameters
-from lib.records import RESULTS, MissingRecordError, provenance, read_record, write_record
-from lib.runs import discovered, reuse_memory
 
 TIMED = ("smoke", "quick", "paper", "best")  # the profiles behind tables; what a search tries is not timed
 WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes
@@ -49,7 +50,7 @@ def probe_path(experiment: str, run: Run, results: Path = RESULTS) -> Path:
 def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor | None = None) -> dict[str, Any]:
     """Median seconds, and quartiles, of an optimiser step and of a prediction per sample by both predictors.
 
-    `known` generators take the place of the ground truth, as in `lib.train.fit`.
+    `known` generators take the place of the ground truth, as in `lib.experiments.training.fit`.
     """
     torch.set_num_threads(threads)
     reuse_memory()

@@ -1,0 +1,1 @@
+"""From params.yaml to records: settings, training, what a record is worth, and the sweep that trains what is missing."""
