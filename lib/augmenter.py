@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lib.actions import Action
 from lib.draws import uniform
 from lib.exponential import exp_map
-from lib.groups import normalised
+from lib.groups import haar, normalised
 
 
 class LieAugmenter(nn.Module):
@@ -114,9 +114,14 @@ class GroupAugmenter(nn.Module):
     Source: REMUL sec. 3.1 (one group element a sample and step).
     """
 
-    def __init__(self, sample: Callable[[int, torch.Generator, torch.dtype], Tensor], dtype: torch.dtype):
+    def __init__(self, sample: Callable[[int, torch.Generator, torch.dtype], Tensor], dtype: torch.dtype = torch.float32):
         super().__init__()
         self.sample, self.dtype = sample, dtype
+
+    @classmethod
+    def haar(cls, n: int, dtype: torch.dtype = torch.float32) -> GroupAugmenter:
+        """Rotations in n dimensions, uniform over the group (its Haar measure)."""
+        return cls(lambda count, generator, dtype: haar(n, (count,), generator, dtype), dtype)
 
     def coefficients(self, batch: int, copies: int, generator: torch.Generator, reach: float = 1.0) -> Float[Tensor, "B K n n"]:
         """`copies` group elements a sample, from `generator`; they have no part to reach, as half a rotation matrix is no rotation."""

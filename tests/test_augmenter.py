@@ -10,7 +10,7 @@ from lib.actions import on_vectors, trivially
 from lib.augmenter import GroupAugmenter, LieAugmenter, averaged_prediction
 from lib.experiments.settings import labelled_plan
 from lib.experiments.training import fit
-from lib.groups import affine, affine_mask, gaussian_start, haar, so
+from lib.groups import affine, affine_mask, gaussian_start, so
 from lib.losses import METHODS, objective
 from lib.metrics import basis_cosine
 
@@ -145,7 +145,7 @@ def test_reach_scales_coefficients_and_never_group_elements():
         augmenter = LieAugmenter(3, generators=so(3), draw=draw)
         whole, half = (augmenter.coefficients(50, 2, torch.Generator().manual_seed(0), reach) for reach in (1.0, 0.5))
         torch.testing.assert_close(half, 0.5 * whole)
-    known = GroupAugmenter(lambda count, draws, dtype: haar(3, (count,), draws, dtype), torch.float64)
+    known = GroupAugmenter.haar(3, torch.float64)
     g = known(known.coefficients(50, 2, torch.Generator().manual_seed(0), 1.0))
     torch.testing.assert_close(g @ g.mT, torch.eye(3, dtype=torch.float64).expand_as(g))
     with pytest.raises(ValueError, match=r"elements of a known group are drawn whole, got reach 0\.5: leave warmup out"):

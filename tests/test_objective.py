@@ -87,7 +87,7 @@ def test_of_a_graph_one_element_moves_all_nodes(whole, dtype, generator):
     graphs = [Data(pos=torch.randn(size, 3, generator=generator, dtype=dtype)) for size in (2, 4, 3)]
     data, model = Batch.from_data_list(graphs), Pair(whole).to(dtype)
     y = torch.randn(3 if whole else 9, 1 if whole else 3, generator=generator, dtype=dtype)
-    augmenter = GroupAugmenter(lambda count, draws, dtype: haar(3, (count,), draws, dtype), dtype)
+    augmenter = GroupAugmenter.haar(3, dtype)
     action = {} if whole else {"on_y": on_vectors}
     objective = Objective("remul", augmenter, loss=nn.functional.mse_loss, copies=2, beta=0.5, seed=1, **action)
     loss, terms = objective(model, data, y)

@@ -353,3 +353,9 @@ def test_the_profile_of_a_run_is_that_of_its_record():
     run = plan("discrete_rotation", "quick", lambda_equiv=1)[-1]
     assert profile_of("discrete_rotation", run) == "quick"
     assert profile_of("discrete_rotation", {**run, "lambda_equiv": 1}) is None  # as written by hand it has no record there
+
+
+def test_an_installed_package_without_the_project_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr("lib.experiments.settings.ROOT", tmp_path)
+    with pytest.raises(ConfigError, match=r"params\.yaml is not there.*clone it"):
+        plan("rotated_mnist", "smoke")

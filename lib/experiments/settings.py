@@ -36,12 +36,22 @@ def parameters(experiment: str) -> dict[str, Any]:
     """That experiment's section of params.yaml, a copy. Raises ConfigError, with the names nearest to it, for any other."""
     if experiment not in (known := experiments()):
         raise ConfigError(f"unknown experiment {experiment!r}: {nearest(experiment, known)}, or add it to params.yaml")
-    return copy.deepcopy(parsed((ROOT / "params.yaml").read_text())[experiment])
+    return copy.deepcopy(sections()[experiment])
 
 
 def experiments() -> list[str]:
-    """The sections of params.yaml."""
-    return [name for name, section in parsed((ROOT / "params.yaml").read_text()).items() if isinstance(section, dict)]
+    """The names of params.yaml's sections."""
+    return [name for name, section in sections().items() if isinstance(section, dict)]
+
+
+def sections() -> dict[str, Any]:
+    """params.yaml as it is now. Raises ConfigError where there is none, as beside an installed package."""
+    path = ROOT / "params.yaml"
+    if not path.is_file():
+        raise ConfigError(
+            f"{path} is not there: settings and records are the project's: clone it and pip install -e '.[paper]'"
+        )
+    return parsed(path.read_text())
 
 
 @functools.lru_cache(maxsize=1)

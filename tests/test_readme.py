@@ -1,0 +1,77 @@
+"""The README: its numbers are those of the tables, its snippets run."""
+
+import re
+import warnings
+
+import pandas as pd
+import pytest
+import torch
+
+from lib.files import ROOT
+from tests.snippets import run
+
+with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+    import torch_geometric.data  # noqa: F401  imported here, once, without its warning
+
+README = (ROOT / "README.md").read_text()
+
+
+def table(name: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "results" / "tables" / f"{name}.csv")
+
+
+def cell(name: str, model: str, scenario: str, metric: str, column: str = "mean") -> float:
+    found = table(name).set_index(["model", "scenario", "metric"])
+    return found.loc[(model, scenario, metric), column]
+
+
+def worst(names: list[str], metric: str) -> float:
+    """SEMoLA's worst score over tables, scenarios and seeds."""
+    found = pd.concat([table(name) for name in names])
+    return found[found.model.str.startswith("SEMoLA") & (found.metric == metric)]["mean"].min()
+
+
+def errors(name: str) -> pd.DataFrame:
+    found = table(name)
+    return found[found.metric == "MSE"].pivot(index="scenario", columns="model", values=["mean", "published"])
+
+
+def claims() -> list[str]:
+    """What the README says, each from the table or figure that it names."""
+    out = {model: cell("semola_tab2", model, "out", "Accuracy") for model in ("SEMoLA", "CNN + GT aug, as SEMoLA", "CNN", "GCNN")}
+    dial = pd.read_csv(ROOT / "figures" / "remul_fig2.csv").groupby(["model", "beta", "metric"]).score.mean()
+    nbody = pd.read_csv(ROOT / "figures" / "remul_fig2.csv").groupby(["model", "metric"]).score.mean()
+    run, atoms = errors("remul_tab1_wide").loc["run"], errors("remul_tab2")
+    three = ["REMUL", "Transformer", "Transformer + aug"]
+    seconds = pd.read_csv(ROOT / "figures" / "remul_fig5.csv").pivot_table(index="batch_size", columns=["part", "model"], values="seconds")
+    inference = seconds["inference_s"]["GATr"] / seconds["inference_s"]["Transformer + REMUL"]
+    return [
+        f"worst cosine {worst(['semola_tab1'], 'Worst cosine'):.4f}",
+        f"{out['SEMoLA']:.1f} %; given the rotation {out['CNN + GT aug, as SEMoLA']:.1f}, plain {out['CNN']:.1f}",
+        f"GCNN {out['GCNN']:.1f} %",
+        f"worst action score {worst(['semola_tab8', 'semola_tab15', 'semola_tab18'], 'Worst action score'):.4f}",
+        f"E {dial['REMUL, Haar', 0, 'E']:.3f} at β = 0, {dial['REMUL, Haar', 100, 'E']:.3f} at 100",
+        f"error {nbody['GATr', 'test_mse']:.4f}, REMUL's at least {dial['REMUL, Haar', :, 'test_mse'].min():.4f}",
+        " < ".join(f"{run['mean', model]:.3f}" for model in three),
+        " < ".join(f"{run['published', model]:.3f}" for model in three),
+        f"on {(atoms['mean', 'REMUL'] < atoms['mean', 'EGNN']).sum()} of {len(atoms)} molecules",
+        f"{inference.min():.1f} to {inference.max():.1f} times",
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(claims())))
+def test_a_number_in_the_readme_is_that_of_its_table(number):
+    assert claims()[number] in README
+
+
+def test_every_place_that_the_readme_names_is_there():
+    for place in re.findall(r"\]\(([^)#]+)\)", README):
+        assert place.startswith("https://") or (ROOT / place).exists(), place
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_its_loops_run(dtype, capsys):
+    found = run(dtype=dtype)
+    assert all(torch.isfinite(term) for term in found["terms"].values())
+    assert found["aug"].basis().dtype == found["loss"].dtype == dtype
+    assert "worst found" in capsys.readouterr().out
