@@ -27,7 +27,7 @@ def law(x: Float[Tensor, "B 3"]) -> Float[Tensor, " B"]:
 
 
 def load(scenario: str = "in", n_train: int = 16_000, n_eval: int = 2_000) -> Task:
-    """Regression of `law` on x ~ N(0, 1_3). Source: SEMoLA A.5; k, x and 20,000 in all are LieGAN's, the split is Ours."""
+    """Regression of `law` on x ~ N(0, 1_3). Source: SEMoLA A.6.1; k, x and 20,000 in all are LieGAN's, the split is Ours."""
     if scenario not in SCENARIOS:
         raise ValueError(f"unknown scenario {scenario!r}: choose one of {', '.join(SCENARIOS)}")
     return gaussian_regression(
