@@ -48,9 +48,7 @@ def sections() -> dict[str, Any]:
     """params.yaml as it is now. Raises ConfigError where there is none, as beside an installed package."""
     path = ROOT / "params.yaml"
     if not path.is_file():
-        raise ConfigError(
-            f"{path} is not there: settings and records are the project's: clone it and pip install -e '.[paper]'"
-        )
+        raise ConfigError(f"{path} is not there: settings and records are the project's: clone it and pip install -e '.[paper]'")
     return parsed(path.read_text())
 
 
