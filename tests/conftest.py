@@ -9,8 +9,9 @@ from jaxtyping import install_import_hook
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for what tests start, too: each core has a process of tests, and more threads wait for each other
 
-LIB, VIEWS = Path(__file__).parents[1] / "lib", ("dial", "discovery", "report")
-install_import_hook([f"lib.{path.stem}" for path in LIB.iterdir() if path.stem not in VIEWS], "beartype.beartype")
+LIB, FREE = Path(__file__).parents[1] / "lib", {"tables", "against_beta", "generators"}
+CHECKED = [path for path in LIB.rglob("*.py") if path.stem not in FREE | {"__init__"}]
+install_import_hook([".".join(path.relative_to(LIB.parent).with_suffix("").parts) for path in CHECKED], "beartype.beartype")
 
 
 def pytest_collectstart() -> None:

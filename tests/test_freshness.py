@@ -48,7 +48,7 @@ SPARSE = "return basis.abs().sum()"
 EDITS = {  # of a copy of the package: file, text and what stands in its place
     "words": [
         ("losses.py", '"""The one objective', '# a comment\n"""Another docstring'),
-        ("stack.py", "        refuse_differing(runs)\n", "        refuse_differing(runs)  # why\n"),
+        ("experiments/stack.py", "        refuse_differing(runs)\n", "        refuse_differing(runs)  # why\n"),
         ("metrics.py", 'def accuracy(output: Float[Tensor, "B classes"]', "def accuracy(output: Tensor"),
     ],
     "code": [("losses.py", SPARSE, "return basis.abs().mean()")],
@@ -163,8 +163,7 @@ def test_what_was_kept_counts_as_long_as_those_who_ask_are_the_same(records, kep
     evidence = next(evidence_of({**records["MLP"], "digest": "another"}))
     monkeypatch.setattr(freshness, "canary", another_canary)
     assert evidence.agrees() is False and len(list(kept.iterdir())) == 1
-    monkeypatch.undo()
-    monkeypatch.setattr(freshness, "KEPT", kept)
+    monkeypatch.setattr(freshness, "canary", canary)
     freshness._answer.cache_clear()
     assert evidence.agrees() is False, "it was kept"
     freshness._answer.cache_clear()
@@ -271,7 +270,8 @@ def digest_of(folder: Path, name: str, **files: str) -> str:
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    shutil.copy(ROOT / "lib" / "digests.py", folder / "lib")
+    (folder / "lib" / "experiments").mkdir()
+    shutil.copy(ROOT / "lib" / "experiments" / "digests.py", folder / "lib" / "experiments")
     code = f"from lib.experiments.digests import module_digest; print(module_digest({name!r}))"
     return subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(folder)}
@@ -371,7 +371,7 @@ import functools, json, sys, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 import lib
-from lib import canary, digests
+from lib.experiments import canary, digests
 from lib.experiments.freshness import code_digest
 
 canary.STEPS = 2  # the least that a run's phases have, which no code depends on
