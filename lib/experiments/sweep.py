@@ -65,12 +65,13 @@ def train_missing(
     minutes: float = float("inf"),
     device: str = "cpu",
     backend: str = "loky",
+    threads: int = 1,
 ) -> int:
     """Train the runs whose record is missing or stale (`which` = "missing"), those too whose canary is of an earlier form ("earlier"), or
     all of them; returns how many are left.
 
     A record is written as soon as its run ends, so a killed sweep loses the runs in flight only. No run starts after `minutes`.
-    Runs of one shape train as one stack; on a CPU a stack has one thread, and as many train at once as there are cores.
+    Runs of one shape train as one stack; on a CPU as many train at once as there are cores, each with one thread unless told otherwise.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def train_missing(
         for stack in stacked(runs, device):
             if time.monotonic() > deadline:
                 return
-            yield joblib.delayed(train_stack)(experiment, stack, device, results)
+            yield joblib.delayed(train_stack)(experiment, stack, device, results, threads)
 
     pool = joblib.Parallel(workers, backend=backend, pre_dispatch="n_jobs", batch_size=1, return_as="generator_unordered")
     with tqdm(total=len(todo), desc=experiment, unit="run", disable=not todo) as bar:
@@ -132,9 +133,9 @@ def reuse_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", results: Path = RESULTS) -> int:
+def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", results: Path = RESULTS, threads: int = 1) -> int:
     """Train one stack, write its records, return how many."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     reuse_memory()
     canaries = [canary(run) for run in stack]  # first: where one fails, nothing that was trained is lost
     first, started = stack[0], time.perf_counter()

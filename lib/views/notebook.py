@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pandas as pd
 
 from lib.experiments.settings import plan
@@ -32,7 +33,7 @@ class Study:
     folder : where results/ and figures/ are read and written; None: the project's, or build/smoke at `smoke`.
     row, knobs : settings of that row to be changed, None where one is not: what they make is trained, and stands beside the records as
         yours; its record and all that is drawn with it go to build/yours.
-    seeds, scenarios : how many of the recorded ones that is trained on.
+    seeds, scenarios : how many of the recorded ones that is trained on; or which, a list.
 
     Attributes
     ----------
@@ -48,8 +49,8 @@ class Study:
         folder: str | Path | None = None,
         *,
         row: str = "",
-        seeds: int = 1,
-        scenarios: int = 1,
+        seeds: int | Sequence[int] = 1,
+        scenarios: int | Sequence[str] = 1,
         **knobs: Any,
     ):
         self.experiment, self.profile = experiment, profile or os.environ.get("EQUIVARIANCE_PROFILE", "best")
@@ -66,10 +67,14 @@ class Study:
             self.frame = pd.concat([self.frame, self.yours], ignore_index=True)
             self.folder = BUILD / "yours"
 
-    def turn(self, row: str, seeds: int, scenarios: int, knobs: Mapping[str, Any]) -> pd.DataFrame:
+    def turn(self, row: str, seeds: int | Sequence, scenarios: int | Sequence, knobs: Mapping[str, Any]) -> pd.DataFrame:
         """The runs of that row with other settings, trained unless they are there, as rows of `frame`."""
         part = self.frame[self.frame.model == row]
-        part = part[part.scenario.isin(part.scenario.unique()[:scenarios]) & part.seed.isin(part.seed.unique()[:seeds])]
+        for name, wanted in {"scenario": scenarios, "seed": seeds}.items():
+            recorded = list(part[name].unique())
+            wanted = recorded[:wanted] if isinstance(wanted, int) else wanted
+            refuse_unknown(dict.fromkeys(wanted), recorded, name, f" of {row}")
+            part = part[part[name].isin(wanted)]
         bases = part.drop_duplicates(["scenario", "seed"]).run
         refuse_unknown(knobs, bases.iloc[0], "setting", f" of {row}, which are what a notebook can turn")
         runs = [checked({**run, **knobs}) for run in bases]
@@ -79,7 +84,7 @@ class Study:
             minutes = sum(found for found in estimates(self.experiment, todo) if found is not None)
             turned = ", ".join(f"{name} = {value}" for name, value in knobs.items())
             print(f"{row} with {turned}: {len(todo)} to train, about {minutes:.1f} core-minutes")
-            train_missing(self.experiment, todo, results=results)
+            train_missing(self.experiment, todo, results=results, threads=max(1, joblib.cpu_count() // len(todo)))
         profile = self.frame.profile.iloc[0]
         return pd.DataFrame([row_of(row + YOURS, record, profile) for record in records(self.experiment, runs, results)])
 
