@@ -116,7 +116,8 @@ class GroupAugmenter(nn.Module):
 
     def __init__(self, sample: Callable[[int, torch.Generator, torch.dtype], Tensor], dtype: torch.dtype = torch.float32):
         super().__init__()
-        self.sample, self.dtype = sample, dtype
+        self.sample = sample
+        self.register_buffer("like", torch.empty(0, dtype=dtype), persistent=False)  # so that .to(torch.float64) reaches it
 
     @classmethod
     def haar(cls, n: int, dtype: torch.dtype = torch.float32) -> GroupAugmenter:
@@ -127,7 +128,7 @@ class GroupAugmenter(nn.Module):
         """`copies` group elements a sample, from `generator`; they have no part to reach, as half a rotation matrix is no rotation."""
         if reach != 1.0:
             raise ValueError(f"elements of a known group are drawn whole, got reach {reach}: leave warmup out of the run")
-        return self.sample(batch * copies, generator, self.dtype).unflatten(0, (batch, copies))
+        return self.sample(batch * copies, generator, self.like.dtype).unflatten(0, (batch, copies))
 
     def forward(self, coefficients: Float[Tensor, "B K n n"]) -> Float[Tensor, "B K n n"]:
         """The elements themselves."""

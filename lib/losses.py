@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -156,7 +157,9 @@ METHODS = {
 def method_named(name: str) -> Method:
     """The row of that name. Raises KeyError, with the known names, for any other."""
     if name not in METHODS:
-        raise KeyError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}, or add a row to lib.losses.METHODS")
+        near = difflib.get_close_matches(str(name).lower(), METHODS, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise KeyError(f"unknown method {name!r}: {meant}Choose one of {', '.join(METHODS)}, or add a row to lib.losses.METHODS")
     return METHODS[name]
 
 

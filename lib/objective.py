@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lib.actions import Action, on_stacks, on_vectors, trivially
+from lib.augmenter import LieAugmenter
 from lib.draws import random_stream
 from lib.gradual import Gradual, last_name
 from lib.losses import method_named, objective
@@ -34,8 +35,8 @@ class Objective:
 
     Raises
     ------
-    KeyError : an unknown method.  ValueError : a weight that the method does not read, or beta missing; phases without `steps`; a method
-    and an augmenter that do not go together; a model in training mode that normalises over the batch.
+    KeyError : an unknown method.  ValueError : a weight that the method does not read or below 0, or beta missing; phases without `steps`;
+    a method and an augmenter, or an augmenter and data, that do not go together; a model in training that normalises over the batch.
 
     Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).
     """
@@ -63,10 +64,16 @@ class Objective:
         if (augmenter is None) != (self.method.basis is None):
             raise ValueError(f"method {method} needs {'no' if self.method.basis is None else 'an'} augmenter")
         known = {NAMES.get(name, name.removeprefix("lambda_")): name for name in self.method.hyperparameters}
-        unknown, default = sorted(set(weights) - set(known)), {"alpha": 1.0} | {name: 0.0 for name in known if name != "beta"}
-        if unknown or ("beta" in known and "beta" not in weights):
-            raise ValueError(f"method {method} reads the weights {', '.join(known) or 'none'}; got {', '.join(weights) or 'none'}")
-        self.weights = {name: {**default, "alpha": 1.0, **weights}[short] for short, name in known.items()}
+        if self.method.basis == "learnable" and not isinstance(augmenter, LieAugmenter):
+            raise ValueError(f"method {method} learns a basis: give it a LieAugmenter, got {type(augmenter).__name__}")
+        if unknown := sorted(set(weights) - set(known)):
+            raise ValueError(f"method {method} reads no weight {', '.join(unknown)}: it reads the weights {', '.join(known) or 'none'}")
+        if "beta" in known and "beta" not in weights:
+            raise ValueError(f"method {method} reads the weights {', '.join(known)}: beta is missing, say beta=1.0")
+        if below := [f"{name} = {value}" for name, value in weights.items() if value < 0]:
+            raise ValueError(f"a weight must be at least 0, got {', '.join(below)}")
+        default = dict.fromkeys(known, 0.0) | {"alpha": 1.0}
+        self.weights = {name: {**default, **weights}[short] for short, name in known.items()}
         if steps is None and (warmup is not None or decay is not None):
             raise ValueError("warmup and decay are shares of the steps: say how many there are, steps=...")
         phases = {"warmup": warmup, "decay": decay, "steps": steps}
@@ -94,10 +101,20 @@ class Objective:
             inputs = Moved(model, x, self.vectors)
             stack, coefficients = inputs.stack, None if coefficients is None else coefficients[graphs]
             options |= {"rho_x": on_stacks, "rho_y": inputs.on_y(self.options["rho_y"], y)}
+        if coefficients is not None:
+            self.refuse_other_data(stack, coefficients, options["rho_x"])
         total, terms = objective(self.method, self.weights, inputs, self.augmenter, stack, y, coefficients, phase=phase, **options)
         if self.gradual is not None:
             self.balance(model, terms)
-        return total, terms
+        return total, {name: term.detach() for name, term in terms.items()}
+
+    def refuse_other_data(self, x: Tensor, coefficients: Tensor, action: Action) -> None:
+        """Raises ValueError for data of a precision or dimension that the augmenter does not have."""
+        if {x.dtype, coefficients.dtype} == {torch.float32, torch.float64}:
+            raise ValueError(f"the data are {x.dtype} and the augmenter is {coefficients.dtype}: call augmenter.to({x.dtype})")
+        n = coefficients.shape[-1] if self.method.basis == "group" else self.augmenter.raw.shape[-1]
+        if action in (on_vectors, on_stacks) and x.shape[-1] != n:
+            raise ValueError(f"the augmenter acts on {n} dimensions and the vectors have {x.shape[-1]}: take another, or another on_x")
 
     def balance(self, model: nn.Module, terms: Mapping[str, Tensor]) -> None:
         """A step of the gradual weights, from the norms of both data terms' gradients on the last layer."""

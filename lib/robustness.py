@@ -71,10 +71,13 @@ def equivariance_report(
     ----------
     group : generators, or an augmenter, whose basis and gamma are taken.
 
-    Raises ValueError for fewer than one sample or start, and for predictions that are NaN or infinite.
+    Raises TypeError for what is no tensor (of a graph, take the features that move, and predict from them), ValueError for fewer than one
+    sample or start, and for predictions that are NaN or infinite.
 
     Source: E and E' as in `lib.metrics.equivariance_errors`. The rest is Ours: a mean hides the element at which a network fails.
     """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"equivariance_report takes a tensor (B, ...), got {type(x).__name__}: predict from the features that move")
     if min(samples, starts) < 1:
         raise ValueError(f"samples and starts must be at least 1, got {samples} and {starts}")
     if isinstance(group, LieAugmenter):

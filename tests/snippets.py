@@ -39,7 +39,7 @@ def run(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, An
         if place:
             names |= {"model": OnGraphs().to(**make), "loader": [graphs]}
         own = block.replace("LieAugmenter(3, gamma=1.0)", f"LieAugmenter(3, gamma=1.0).to('{device}', {dtype})")
-        own = own.replace("haar(3)", f"haar(3, {dtype})")
+        own = own.replace("haar(3)", f"haar(3).to('{device}', {dtype})")
         exec(own, names)
     return names
 

@@ -173,5 +173,5 @@ def test_basis_penalties_in_closed_form():
 
 
 def test_an_unknown_method_is_named_with_the_known_ones():
-    with pytest.raises(KeyError, match=r"unknown method 'semolla': choose one of standard, augmentation, remul, augmented"):
+    with pytest.raises(KeyError, match=r"unknown method 'semolla': did you mean semola. Choose one of standard, augmentation, remul"):
         method_named("semolla")

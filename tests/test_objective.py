@@ -113,17 +113,34 @@ def test_a_basis_is_learned_from_graphs_too(generator):
 def test_weights_and_phases_that_nothing_reads_are_refused(generator):
     mse, augmenter = nn.functional.mse_loss, LieAugmenter(3, generators=so(3))
     for wrong, match in (
-        ({"method": "remul", "beta": 1.0, "sparse": 0.1}, "reads the weights alpha, beta"),
-        ({"method": "semola", "aug": 0.1}, "reads the weights"),
+        ({"method": "remul", "beta": 1.0, "sparse": 0.1}, "no weight sparse: it reads the weights alpha, beta"),
+        ({"method": "semola", "aug": 0.1}, "beta is missing"),
+        ({"method": "semola", "beta": 1.0, "aug": -0.1}, "at least 0, got aug = -0.1"),
         ({"method": "semola", "beta": 1.0, "warmup": 0.1}, "steps="),
         ({"method": "standard"}, "needs no augmenter"),
     ):
         with pytest.raises(ValueError, match=match):
             Objective(wrong.pop("method"), augmenter, loss=mse, **wrong)
-    with pytest.raises(KeyError, match="unknown method 'semolo'"):
-        Objective("semolo", augmenter, loss=mse, beta=1.0)
+    with pytest.raises(KeyError, match="unknown method 'SEMoLo': did you mean semola"):
+        Objective("SEMoLo", augmenter, loss=mse, beta=1.0)
+    with pytest.raises(ValueError, match="give it a LieAugmenter, got GroupAugmenter"):
+        Objective("semola", GroupAugmenter.haar(3), loss=mse, beta=1.0)
     normed = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     objective = Objective("standard", loss=mse)
     with pytest.raises(ValueError, match="1 normalises over the batch"):
         objective(normed, torch.randn(4, 3), torch.randn(4, 3))
     objective(normed.eval(), torch.randn(4, 3), torch.randn(4, 3))
+
+
+@pytest.mark.parametrize("augmenter", [LieAugmenter(3), GroupAugmenter.haar(3)], ids=["lie", "haar"])
+def test_data_of_another_precision_or_dimension_are_refused(augmenter):
+    method = "semola" if isinstance(augmenter, LieAugmenter) else "remul"
+    objective = Objective(method, augmenter, loss=nn.functional.mse_loss, beta=1.0)
+    model = nn.Linear(3, 3, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"call augmenter\.to\(torch\.float64\)"):
+        objective(model, torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64))
+    with pytest.raises(ValueError, match="acts on 3 dimensions and the vectors have 2"):
+        objective(nn.Linear(2, 2), torch.randn(4, 2), torch.randn(4, 2))
+    augmenter.to(torch.float64)
+    loss, terms = objective(model, torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64))
+    assert loss.dtype == torch.float64 and not any(term.requires_grad for term in terms.values())

@@ -50,11 +50,15 @@ def claims() -> list[str]:
         f"{out['SEMoLA']:.1f} %; given the rotation {out['CNN + GT aug, as SEMoLA']:.1f}, plain {out['CNN']:.1f}",
         f"GCNN {out['GCNN']:.1f} %",
         f"worst action score {worst(['semola_tab8', 'semola_tab15', 'semola_tab18'], 'Worst action score'):.4f}",
-        f"E {dial['REMUL, Haar', 0, 'E']:.3f} at β = 0, {dial['REMUL, Haar', 100, 'E']:.3f} at 100",
+        ", ".join(f"{cell('semola_tab11', f'SEMoLA_{mask}', 'out', 'Action score'):.2f}" for mask in (2, 4, 0)),
+        f"E {dial['REMUL', 0, 'E']:.3f} at β = 0 and {dial['REMUL', 100, 'E']:.3f} at 100 with ±10°",
+        f"{dial['REMUL, Haar', 100, 'E']:.3f} with the whole group",
         f"error {nbody['GATr', 'test_mse']:.4f}, REMUL's at least {dial['REMUL, Haar', :, 'test_mse'].min():.4f}",
+        "(" + ", ".join(f"{errors('remul_tab1_long').loc['run', 'mean'][model]:.3f}" for model in three[:2]) + "; n = 2)",
         " < ".join(f"{run['mean', model]:.3f}" for model in three),
         " < ".join(f"{run['published', model]:.3f}" for model in three),
         f"on {(atoms['mean', 'REMUL'] < atoms['mean', 'EGNN']).sum()} of {len(atoms)} molecules",
+        f"on {(atoms['published', 'REMUL'] < atoms['published', 'EGNN']).sum()} of these {len(atoms)}",
         f"{inference.min():.1f} to {inference.max():.1f} times",
     ]
 
