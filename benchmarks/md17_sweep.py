@@ -23,11 +23,13 @@ from benchmarks.exp_map import keep
 from lib import tasks
 from lib.draws import random_stream
 from lib.experiments import training
-from lib.experiments.learner import Learner
-from lib.experiments.settings import DATA, Run, plan
+from lib.experiments.settings import plan
 from lib.experiments.store import machine
 from lib.experiments.sweep import reuse_memory, stacked
+from lib.experiments.trainable import Trainable
+from lib.experiments.values import DATA
 from lib.losses import objective
+from lib.protocol import Run
 from lib.tasks.files.prepared import DataError
 from tests.scattered_gnn import scattered
 
@@ -58,15 +60,18 @@ def train_stack(task: tasks.Task, stack: list[Run], threads: int) -> None:
 
 def train_as_published(task: tasks.Task, run: Run) -> None:
     """The same run as a plain loop over the network of gathers: two passes where there are two terms, PyTorch's own gradient and Adam."""
-    learner = Learner(run, task)
-    optimiser, draws = torch.optim.Adam(learner.model.parameters(), run["lr"]), random_stream(run["seed"], "augment", task.train[0].device)
-    weights = {name: run[name] for name in learner.method.hyperparameters}
+    trainable = Trainable(run, task)
+    optimiser, draws = (
+        torch.optim.Adam(trainable.model.parameters(), run["lr"]),
+        random_stream(run["seed"], "augment", task.train[0].device),
+    )
+    weights = {name: run[name] for name in trainable.method.hyperparameters}
     for _ in range(run["steps"]):
         chosen = torch.randperm(len(task.train[0]), device=task.train[0].device)[: run["batch_size"]]
         x, y = task.train[0][chosen], task.train[1][chosen]
-        w = None if learner.augmenter is None else learner.augmenter.coefficients(len(x), run["copies"], draws)
+        w = None if trainable.augmenter is None else trainable.augmenter.coefficients(len(x), run["copies"], draws)
         loss, _ = objective(
-            learner.method, weights, partial(scattered, learner.model), learner.augmenter, x, y, w,
+            trainable.method, weights, partial(scattered, trainable.model), trainable.augmenter, x, y, w,
             loss=task.loss, rho_x=task.rho_x, rho_y=task.rho_y,
         )  # fmt: skip
         optimiser.zero_grad()

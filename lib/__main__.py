@@ -19,6 +19,7 @@ or read. An experiment whose data is not at hand is skipped, with status 0 and t
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -123,7 +124,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from lib.tasks.files.sources import DataError
 
     try:
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # who reads has read enough, as `| head` does; the interpreter flushes once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except DataError as error:
         skipped = options.command in ("train", "time")
         print(f"{options.experiment} is skipped: {error}" if skipped else f"lib {options.command}: {error}", file=sys.stderr)

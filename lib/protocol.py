@@ -20,6 +20,9 @@ class NonFiniteLossError(FloatingPointError):
     """A loss or a parameter became NaN or infinite."""
 
 
+Run = Mapping[str, Any]  # names to plain values, all that makes a run: see `lib.experiments.settings.plan`
+
+
 def batches(count: int, size: int, draws: torch.Generator) -> Iterator[Int[Tensor, " size"]]:
     """Which of `count` samples are in one batch after another: epochs in random order, a remainder smaller than a batch left out."""
     order = torch.empty(0, dtype=torch.long, device=draws.device)
@@ -30,13 +33,13 @@ def batches(count: int, size: int, draws: torch.Generator) -> Iterator[Int[Tenso
         order = order[size:]
 
 
-def looks(run: Mapping[str, Any]) -> list[int]:
+def looks(run: Run) -> list[int]:
     """The steps after which a run looks at validation: so many as it has `evaluations`, evenly spaced, the last step among them."""
     count = run.get("evaluations", EVALUATIONS)
     return sorted({max(1, round(run["steps"] * (i + 1) / count)) for i in range(count)})
 
 
-def phase_of(run: Mapping[str, Any], step: int) -> Phase:
+def phase_of(run: Run, step: int) -> Phase:
     """Gamma grows linearly over the first `warmup` of the steps; from there R's weights fall linearly, to 0 at `decay` of the steps."""
     reach, push = 1.0, 1.0
     if "warmup" in run:
@@ -46,7 +49,7 @@ def phase_of(run: Mapping[str, Any], step: int) -> Phase:
     return Phase(reach, push)
 
 
-def decayed(run: Mapping[str, Any], step: int) -> float:
+def decayed(run: Run, step: int) -> float:
     """The learning rate's factor: from 1 towards `lr_decay` in 50 equal stairs. Source: GATr's code, which REMUL follows on N-body."""
     return run.get("lr_decay", 1.0) ** (STAIRS * (step - 1) // run["steps"] / STAIRS)
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from lib import tasks
-from lib.experiments.learner import Learner
 from lib.experiments.settings import ConfigError, labelled_plan
+from lib.experiments.trainable import Trainable
 from lib.experiments.training import fit
 from lib.gradual import FLOOR, Gradual, last_name, twice
 from lib.losses import WHOLE
@@ -146,10 +146,10 @@ def test_a_prediction_as_target_does_not_mix_the_two_gradients():
     """f(x) serves both terms, yet the second one's gradient is at its own offset alone."""
     run = {**dict(labelled_plan("two_body", "smoke", n_train=64, n_eval=40, scenarios=["in"]))["SEMoLA_2"], "target": "prediction"}
     task = tasks.load_tiny("two_body", scenario="in")
-    learner = Learner({**run, "gradual": {}}, task)
-    offsets = torch.zeros(2, *learner.model.get_parameter(last_name(learner.model)).shape, requires_grad=True)
-    coefficients = learner.augmenter.coefficients(16, run["copies"], torch.Generator().manual_seed(0))
-    _, terms = learner(*task.train, coefficients, dict.fromkeys(learner.method.hyperparameters, 1.0), WHOLE, offsets)
+    trainable = Trainable({**run, "gradual": {}}, task)
+    offsets = torch.zeros(2, *trainable.model.get_parameter(last_name(trainable.model)).shape, requires_grad=True)
+    coefficients = trainable.augmenter.coefficients(16, run["copies"], torch.Generator().manual_seed(0))
+    _, terms = trainable(*task.train, coefficients, dict.fromkeys(trainable.method.hyperparameters, 1.0), WHOLE, offsets)
     of_task, of_equiv = (torch.autograd.grad(terms[name], offsets, retain_graph=True)[0] for name in ("task", "equiv"))
     assert of_task[1].abs().max() == of_equiv[0].abs().max() == 0
     assert min(of_task[0].norm(), of_equiv[1].norm()) > 0

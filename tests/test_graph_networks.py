@@ -7,8 +7,8 @@ from torch.func import functional_call, grad, vmap
 
 from lib import models, tasks
 from lib.actions import on_bodies, on_stacks
-from lib.experiments.learner import Learner
 from lib.experiments.sweep import stacked
+from lib.experiments.trainable import Trainable
 from lib.experiments.training import fit
 from lib.gradual import last_name
 from lib.groups import haar
@@ -236,7 +236,7 @@ def test_runs_are_one_stack_on_a_gpu_only(device, sizes):
 def test_a_task_without_a_graph_is_named():
     run = {**RUN, "model": "egnn", "task": "nbody", "scenario": "10deg"}
     with pytest.raises(ValueError, match="egnn passes messages along the edges of a graph, and task nbody has none"):
-        Learner(run, tasks.load_tiny("nbody", scenario="10deg"))
+        Trainable(run, tasks.load_tiny("nbody", scenario="10deg"))
 
 
 @pytest.mark.parametrize("shape", [(4, 7), (5, 6)])

@@ -28,11 +28,14 @@ def test_they_are_short_and_clean_and_show_records_unless_told_otherwise(noteboo
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A project that notebooks may write into."""
+    """A project that notebooks may write into; its smoke records are those that every run of the notebooks shares."""
     for name in ("lib", "notebooks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
     for name in ("results", "figures", "paper", "params.yaml", *(name for name in ("data", "md17") if (ROOT / name).exists())):
         (tmp_path / name).symlink_to(ROOT / name)
+    (ROOT / "build" / "smoke").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "smoke").symlink_to(ROOT / "build" / "smoke")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path
 

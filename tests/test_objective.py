@@ -10,8 +10,8 @@ from lib import tasks
 from lib.actions import on_vectors
 from lib.augmenter import GroupAugmenter, LieAugmenter
 from lib.draws import random_stream
-from lib.experiments.learner import Learner
 from lib.experiments.stack import Adam
+from lib.experiments.trainable import Trainable
 from lib.experiments.training import fit
 from lib.groups import haar, so
 from lib.objective import Objective
@@ -40,13 +40,13 @@ def test_in_a_loop_of_ones_own_its_numbers_are_those_of_the_engine(method):
         own = own | {"group": next(iter(task.groups))}
     recorded = fit(task, [RUN | own])[0]["curves"]
 
-    learner = Learner(RUN | own, task)
+    trainable = Trainable(RUN | own, task)
     objective = Objective(
-        own["method"], learner.augmenter, loss=task.loss, on_x=task.rho_x, on_y=task.rho_y, seed=RUN["seed"], steps=RUN["steps"],
+        own["method"], trainable.augmenter, loss=task.loss, on_x=task.rho_x, on_y=task.rho_y, seed=RUN["seed"], steps=RUN["steps"],
         **{name: own[name] for name in ("copies", "warmup", "decay", "gradual", "target", "similarity") if name in own},
         **{short: own[name] for name, short in SHORT.items() if name in own},
     )  # fmt: skip
-    parameters = list(learner.parameters())
+    parameters = list(trainable.parameters())
     theta = nn.utils.parameters_to_vector(parameters).detach()[None].clone()
     adam, batches, order = (
         Adam(theta, torch.tensor([[RUN["lr"]]], dtype=torch.float64)),
@@ -58,7 +58,7 @@ def test_in_a_loop_of_ones_own_its_numbers_are_those_of_the_engine(method):
         if len(order) < size:
             order = torch.randperm(len(y), generator=batches)
         chosen, order = order[:size], order[size:]
-        loss, terms = objective(learner.model, x[chosen], y[chosen])
+        loss, terms = objective(trainable.model, x[chosen], y[chosen])
         gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
         adam.step(theta, gradient[None])
         nn.utils.vector_to_parameters(theta[0], parameters)

@@ -6,8 +6,8 @@ from torch import nn
 
 from lib import models, tasks
 from lib.experiments.evaluation import evaluating, validation_loss
-from lib.experiments.learner import Learner
 from lib.experiments.settings import labelled_plan
+from lib.experiments.trainable import Trainable
 from lib.experiments.training import fit
 from lib.losses import WHOLE
 
@@ -87,16 +87,16 @@ def test_it_draws_anew_at_every_step_and_in_training_only(task, run, monkeypatch
 
 
 def test_layers_are_evaluated_in_their_evaluation_mode(task, run):
-    learner = Learner(run("dropout"), task)
-    learner.model.net[3].eval()
-    found = validation_loss(learner.model, task)
-    assert [layer.training for layer in learner.model.net] == [True, True, True, False, True], "as they were"
+    trainable = Trainable(run("dropout"), task)
+    trainable.model.net[3].eval()
+    found = validation_loss(trainable.model, task)
+    assert [layer.training for layer in trainable.model.net] == [True, True, True, False, True], "as they were"
     x, y = task.val
-    linear = learner.model.net
+    linear = trainable.model.net
     expected = task.loss(linear[4](linear[3](linear[0](x).relu())).squeeze(1), y)
     torch.testing.assert_close(found, expected.detach())
-    with evaluating(learner.model):
-        assert not any(layer.training for layer in learner.model.modules())
+    with evaluating(trainable.model):
+        assert not any(layer.training for layer in trainable.model.modules())
 
 
 @pytest.mark.parametrize(
@@ -117,11 +117,11 @@ def test_a_penalty_is_charged_once_a_step(label, options, weights):
     planned = dict(reversed(labelled_plan(experiment, "smoke")))
     options = {**planned[label]["model_options"], **options}
     task = tasks.load_tiny(planned[label]["task"], scenario=planned[label]["scenario"])
-    learner = Learner({**planned[remul], "model": planned[label]["model"], "model_options": options}, task)
+    trainable = Trainable({**planned[remul], "model": planned[label]["model"], "model_options": options}, task)
     x, y = task.train
-    g = learner.augmenter.coefficients(len(x), 1, torch.Generator().manual_seed(0))
-    total, terms = learner(x, y, g, dict(zip(("lambda_task", "lambda_equiv"), weights, strict=True)), WHOLE)
-    passes = [learner.model.with_penalty(at)[1] for at, weight in ((x, weights[0]), (task.rho_x(g, x).squeeze(1), weights[1])) if weight]
+    g = trainable.augmenter.coefficients(len(x), 1, torch.Generator().manual_seed(0))
+    total, terms = trainable(x, y, g, dict(zip(("lambda_task", "lambda_equiv"), weights, strict=True)), WHOLE)
+    passes = [trainable.model.with_penalty(at)[1] for at, weight in ((x, weights[0]), (task.rho_x(g, x).squeeze(1), weights[1])) if weight]
     torch.testing.assert_close(terms["penalty"], sum(passes) / len(passes))
     if label != "GATr":
         torch.testing.assert_close(terms["penalty"], passes[0])

@@ -10,8 +10,8 @@ from lib import actions, metrics, models, tasks
 from lib.augmenter import LieAugmenter, averaged_prediction
 from lib.experiments import training
 from lib.experiments.canary import shrunk
-from lib.experiments.learner import Learner
 from lib.experiments.settings import labelled_plan
+from lib.experiments.trainable import Trainable
 from lib.exponential import exp_map, matrix_exp
 from lib.groups import bracket, haar, normalised, rotations, rotations_between, so
 
@@ -180,10 +180,10 @@ def test_errors_of_exactly_equivariant_networks_are_measured_in_float64(experime
     assert models.class_of(run["model"]).equivariant and task.generators.dtype == torch.float32
     scores = training.fit(task, [run])[0]["metrics"]
     assert all(value < 1e-13 for name, value in scores.items() if name.startswith("E"))
-    learner = Learner(run, task)
-    x, twin = task.test[0], learner.in_double()
+    trainable = Trainable(run, task)
+    x, twin = task.test[0], trainable.in_double()
     assert twin.model(x.double()).dtype == torch.float64 and torch.get_default_dtype() == torch.float32
-    torch.testing.assert_close(twin.model(x.double()).float(), learner.model(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(twin.model(x.double()).float(), trainable.model(x), rtol=1e-4, atol=1e-5)
 
 
 def test_networks_say_that_they_are_exactly_equivariant_where_they_are():

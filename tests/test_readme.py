@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
+from lib.experiments.settings import experiments, parameters, plan
+from lib.experiments.store import read_record, record_path
 from lib.files import ROOT
 from tests.snippets import run
 
@@ -68,9 +70,32 @@ def test_a_number_in_the_readme_is_that_of_its_table(number):
     assert claims()[number] in README
 
 
+def minutes() -> dict[str, float]:
+    """Of each notebook, what its quick runs took on two cores, by their records."""
+    found: dict[str, float] = {}
+    for experiment in experiments():
+        spent = [read_record(record_path(experiment, run))["wall_s"] for run in plan(experiment, "quick")]
+        name = parameters(experiment).get("notebook", experiment)
+        found[name] = found.get(name, 0.0) + sum(spent) / 60 / 2
+    return {
+        name: spent for name, spent in found.items() if name != "timing"
+    }  # its runs are nothing, its probes are not kept with their time
+
+
+@pytest.mark.parametrize(("name", "spent"), minutes().items())
+def test_the_minutes_are_those_of_the_records(name, spent):
+    said = int(re.search(rf"\(notebooks/{name}\.ipynb\) \| (\d+) \|", README)[1])
+    assert said == pytest.approx(spent, abs=1, rel=0.03)
+    row = next(
+        line for line in (ROOT / "notebooks" / f"{name}.ipynb").read_text().splitlines() if "`quick`" in line and "no records" in line
+    )
+    parts = re.findall(r"(\d+)(?= minutes| for LieGAN)", row)
+    assert sum(map(int, parts)) == pytest.approx(said, abs=1)
+
+
 def test_every_place_that_the_readme_names_is_there():
-    for place in re.findall(r"\]\(([^)#]+)\)", README):
-        assert place.startswith("https://") or (ROOT / place).exists(), place
+    for place in re.findall(r"\]\(([^)]+)\)", README):
+        assert place.startswith("https://") or (ROOT / place.partition("#")[0]).exists(), place
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

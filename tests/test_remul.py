@@ -8,8 +8,8 @@ from torch import nn
 
 from lib import tasks
 from lib.augmenter import GroupAugmenter
-from lib.experiments.learner import Learner
 from lib.experiments.settings import ConfigError, labelled_plan, plan
+from lib.experiments.trainable import Trainable
 from lib.experiments.training import fit
 from lib.protocol import decayed
 
@@ -52,7 +52,7 @@ def test_predictions_are_not_averaged_over_a_known_group(task, runs):
 
 @pytest.mark.parametrize(("group", "largest"), [("10deg", math.radians(10)), ("haar", math.pi)])
 def test_the_augmenter_draws_from_its_group(task, runs, group, largest):
-    augmenter = Learner({**runs["REMUL"], "group": group}, task).augmenter
+    augmenter = Trainable({**runs["REMUL"], "group": group}, task).augmenter
     assert isinstance(augmenter, GroupAugmenter)
     g = augmenter(augmenter.coefficients(200, 3, torch.Generator().manual_seed(0)))
     assert g.shape == (200, 3, 3, 3)
@@ -80,13 +80,13 @@ def test_the_learning_rate_falls_in_fifty_stairs():
 def test_clipping_is_that_of_torch(task, runs):
     """One step at a rate of one and a clip far below the gradient's norm, against torch's own clipping and Adam."""
     run = {**runs["Transformer"], "steps": 1, "clip": 1e-9, "lr": 0.1}
-    learner = Learner(run, task)
+    trainable = Trainable(run, task)
     x, y = task.train
-    loss = task.loss(learner.model(x), y)
+    loss = task.loss(trainable.model(x), y)
     loss.backward()
-    nn.utils.clip_grad_norm_(learner.parameters(), 1e-9)
-    torch.optim.Adam(learner.parameters(), lr=0.1).step()
-    expected = task.loss(learner.model(task.val[0]), task.val[1]).item()
+    nn.utils.clip_grad_norm_(trainable.parameters(), 1e-9)
+    torch.optim.Adam(trainable.parameters(), lr=0.1).step()
+    expected = task.loss(trainable.model(task.val[0]), task.val[1]).item()
     clipped = fit(task, [{**run, "batch_size": 32}])[0]["curves"]
     unclipped = fit(task, [{**run, "batch_size": 32, "clip": 1e9}])[0]["curves"]
     assert clipped["val_loss"][-1] == pytest.approx(expected, rel=1e-4)
@@ -117,10 +117,10 @@ def test_settings_that_cannot_be_meant_are_named(change, message):
 
 def test_a_group_that_the_task_does_not_have_is_named(task, runs):
     with pytest.raises(ValueError, match="task nbody has the groups haar, 10deg, not 'so2'"):
-        Learner({**runs["REMUL"], "group": "so2"}, task)
+        Trainable({**runs["REMUL"], "group": "so2"}, task)
 
 
 def test_gradual_weights_do_not_balance_a_third_term(task, runs):
     run = {**runs["REMUL gradual"], "model": "gatr", "model_options": runs["GATr"]["model_options"]}
     with pytest.raises(ValueError, match="gatr brings a third"):
-        Learner(run, task)
+        Trainable(run, task)

@@ -250,6 +250,6 @@ def test_budgets_of_several_experiments_stand_in_one_table():
 def test_what_was_picked_by_test_error_is_called_no_evidence():
     comments = [comment for _, profile, comment in origins() if profile == "assignments_long"]
     assert "no evidence" in comments[0]
-    claim = next(cell for cell in cells("mocap") if "study.claims" in cell and "assignments_long" in cell)
+    claim = next(cell for cell in cells("mocap") if "experiment.claims" in cell and "assignments_long" in cell)
     where = [line for line in claim.splitlines() if "the assignment with the least errors" in line or "picked by test error" in line]
     assert where and all("no evidence" in line for line in where)

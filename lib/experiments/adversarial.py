@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,11 +25,11 @@ from lib.exponential import exp_map
 from lib.groups import gaussian_start, normalised
 from lib.losses import SIMILARITIES, orthogonality_penalty
 from lib.metrics import basis_cosine
-from lib.protocol import add_point, batches, looks
+from lib.protocol import Run, add_point, batches, looks
 from lib.tasks import Task
 
 
-def coefficients(run: Mapping[str, Any], size: int, generator: torch.Generator, dtype: torch.dtype) -> Float[Tensor, "B 1 C"]:
+def coefficients(run: Run, size: int, generator: torch.Generator, dtype: torch.dtype) -> Float[Tensor, "B 1 C"]:
     """w ~ N(0, sigma^2), or whole numbers in [-sigma, sigma). Source: LieGAN's code, coef_dist normal and uniform_int_grid."""
     shape = (size, 1, run["cardinality"])
     if run["draw"] == "integers":
@@ -38,14 +38,12 @@ def coefficients(run: Mapping[str, Any], size: int, generator: torch.Generator, 
     return run["sigma"] * torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
 
 
-def fit(
-    task: Task, runs: Sequence[Mapping[str, Any]], progress: Callable[[int], None] | None = None, *, known: None = None
-) -> list[dict[str, Any]]:
+def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None = None, *, known: None = None) -> list[dict[str, Any]]:
     """`discover` for each run, called and answering as `lib.experiments.training.fit` does."""
     return [discover(task, run, progress) for run in runs]
 
 
-def discover(task: Task, run: Mapping[str, Any], progress: Callable[[int], None] | None = None) -> dict[str, Any]:
+def discover(task: Task, run: Run, progress: Callable[[int], None] | None = None) -> dict[str, Any]:
     """A basis, with its scores and curves.
 
     There is no validation in it: the last basis is the result, as in its authors' code. Ours: images are as the task has them. In the
@@ -94,7 +92,7 @@ def discover(task: Task, run: Mapping[str, Any], progress: Callable[[int], None]
     return {"metrics": scores, "curves": curves, "basis": found.tolist(), "train_s": time.perf_counter() - started}
 
 
-def generator_loss(fake: Float[Tensor, " B"], x: Tensor, gx: Tensor, basis: Float[Tensor, "C n n"], run: Mapping[str, Any]) -> Tensor:
+def generator_loss(fake: Float[Tensor, " B"], x: Tensor, gx: Tensor, basis: Float[Tensor, "C n n"], run: Run) -> Tensor:
     """BCE(D(g x, rho(g) y), 1) + lambda_aug * similarity + lambda_ortho * channel correlation, from the logits `fake`.
 
     The correlation is that of the generators before the mask. Source: LieGAN's code.

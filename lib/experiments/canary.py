@@ -23,7 +23,7 @@ from lib.experiments.stack import STACKABLE
 from lib.experiments.store import agree
 from lib.losses import METHODS
 from lib.precision import default_dtype
-from lib.protocol import EVALUATIONS
+from lib.protocol import EVALUATIONS, Run
 
 FORM = 3  # of a canary: records of another one cannot be compared with today's
 STEPS = 12
@@ -36,12 +36,12 @@ TOLERANCE, FLOOR = 1e-6, 1e-8  # two canaries agree where every number does, rel
 ROUNDING = {"tolerance": 1e-4, "floor": 1e-5}  # of what is computed in float32
 
 
-def trainer_of(run: Mapping[str, Any]) -> ModuleType:
+def trainer_of(run: Run) -> ModuleType:
     """The module whose `fit` a run needs."""
     return adversarial if METHODS[run["method"]].adversarial else training
 
 
-def shrunk(run: Mapping[str, Any]) -> dict[str, Any]:
+def shrunk(run: Run) -> dict[str, Any]:
     """The run at the size of a canary, with one seed for all and without the sizes of its data.
 
     Gamma, phases and looks at validation stay as they are, and there are so many steps that warm-up, decay and what follows have
@@ -59,7 +59,7 @@ def shrunk(run: Mapping[str, Any]) -> dict[str, Any]:
     return {name: small.get(name, value) for name, value in run.items() if name not in tasks.SIZES}
 
 
-def canary(run: Mapping[str, Any]) -> dict[str, Any]:
+def canary(run: Run) -> dict[str, Any]:
     """All that the run's code computes in miniature, but its times: metrics, curves, the basis, restarts, the surface; CPU, fixed seed.
 
     A look at validation between the first and the last is made the best. Clipping is at the middle of the gradients' norms, as a first
@@ -87,13 +87,13 @@ def alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return agree(*doubles, TOLERANCE, FLOOR) and agree(a.get("single"), b.get("single"), **ROUNDING)
 
 
-def tiny(run: Mapping[str, Any], dtype: torch.dtype) -> tasks.Task:
+def tiny(run: Run, dtype: torch.dtype) -> tasks.Task:
     """The made-up problem in the place of the run's task."""
     task = tasks.load_tiny(run["task"], **{name: run[name] for name in tasks.OPTIONS if name in run})
     return replace(task.to("cpu", dtype), chunk=CHUNK)
 
 
-def second_of_two(task: tasks.Task, run: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def second_of_two(task: tasks.Task, run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
     """The run's result, trained beside one with another seed and other weights."""
     known = {"known": 1.1 * task.generators.roll(1, -1)} if "basis" in run else {}
     other = {name: run[name] * (1.1 + 0.1 * i) for i, name in enumerate(STACKABLE) if name in run} | {"seed": run["seed"] + 1}

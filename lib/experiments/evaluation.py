@@ -1,12 +1,11 @@
-"""What a trained learner is worth: its predictors, and every metric of them and of its basis."""
+"""What a trained trainable is worth: its predictors, and every metric of them and of its basis."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from lib import metrics
 from lib.actions import trivially
 from lib.augmenter import averaged_prediction
 from lib.draws import random_stream
+from lib.protocol import Run
 from lib.tasks import Task
 
 RESIDUALS = 1000  # samples that the residual of a law is the median of
@@ -41,25 +41,25 @@ def validation_loss(model: nn.Module, task: Task) -> Tensor:
         return torch.stack([task.loss(model(xi), yi) * len(yi) for xi, yi in parts]).sum() / len(y)
 
 
-def predictors(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> dict[str, metrics.Predictor]:
+def predictors(trainable: nn.Module, task: Task, run: Run) -> dict[str, metrics.Predictor]:
     """The average of g^-1 f(g x) under "" and f(x) under "_plain": the same f(x) in both places without an augmenter."""
 
     def plain(x: Tensor) -> Tensor:
-        with evaluating(learner.model):
-            return torch.cat([task.output(learner.model(part)) for part in x.split(task.chunk)])
+        with evaluating(trainable.model):
+            return torch.cat([task.output(trainable.model(part)) for part in x.split(task.chunk)])
 
-    if not learner.averages:
+    if not trainable.averages:
         return {"": plain, "_plain": plain}
     averaged = partial(
-        averaged_prediction, plain, learner.augmenter, copies=run["test_copies"],
+        averaged_prediction, plain, trainable.augmenter, copies=run["test_copies"],
         generator=random_stream(run["seed"], "inference", task.generators.device), rho_x=task.rho_x, rho_y=task.rho_y,
     )  # fmt: skip
     return {"": averaged, "_plain": plain}
 
 
 @torch.no_grad()
-def evaluate(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> tuple[dict[str, float], list | None]:
-    """Metrics of a trained learner, by name, and its basis.
+def evaluate(trainable: nn.Module, task: Task, run: Run) -> tuple[dict[str, float], list | None]:
+    """Metrics of a trained trainable, by name, and its basis.
 
     Every metric of the prediction stands twice: of the averaged predictor, and of f(x) with the suffix `_plain`. E and E' are taken over
     each of the task's groups: the first without its name, the others with theirs, E_so2; of networks that say `equivariant`, exactly, they
@@ -67,11 +67,11 @@ def evaluate(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> tuple[di
     E the averaged predictor draws from its stream anew, whatever it has predicted before.
     """
     scores, first = {}, next(iter(task.groups))
-    turned = learner.in_double() if getattr(learner.model, "equivariant", False) else learner
+    turned = trainable.in_double() if getattr(trainable.model, "equivariant", False) else trainable
     of_turned, data = predictors(turned, turned.task, run), turned.task
     x_error = data.test[0][: run["error_samples"]]
-    for suffix, predict in predictors(learner, task, run).items():
-        if suffix and not learner.averages:
+    for suffix, predict in predictors(trainable, task, run).items():
+        if suffix and not trainable.averages:
             scores |= {name + suffix: value for name, value in scores.items()}
             break
         for split, (x, y) in {"val": task.val, "test": task.test, **task.further}.items():
@@ -88,9 +88,9 @@ def evaluate(learner: nn.Module, task: Task, run: Mapping[str, Any]) -> tuple[di
             name = "" if group == first else f"_{group}"
             scores |= {f"{prefix}E{name}{suffix}": e, f"{prefix}E_prime{name}{suffix}": e_prime}
 
-    if not learner.averages:
+    if not trainable.averages:
         return scores, None
-    basis = learner.augmenter.basis()
+    basis = trainable.augmenter.basis()
     return {**scores, **basis_scores(basis, task)}, basis.tolist()
 
 

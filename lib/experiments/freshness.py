@@ -29,6 +29,7 @@ from lib.experiments.canary import FORM, alike, canary, shrunk, trainer_of
 from lib.experiments.digests import module_digest
 from lib.experiments.store import RESULTS, DamagedRecordError, agree, basis_digest, read_record, write_record
 from lib.files import ROOT
+from lib.protocol import Run
 from lib.tasks import Task
 from lib.tasks.files.sources import DataError
 
@@ -41,13 +42,13 @@ class ReplayError(RuntimeError):
     """Replaying a record's canary, or loading its data, ended in an error: nothing is known of the record."""
 
 
-def code_digest(run: Mapping[str, Any]) -> str:
+def code_digest(run: Run) -> str:
     """The digest of all that a run executes: its trainer, its task and its network, and what they import."""
     trainer, task, network = trainer_of(run), tasks.module_of(run["task"]), models.class_of(run["model"])
     return module_digest(trainer.__name__, task.__name__, network.__module__)
 
 
-def loader_digest(run: Mapping[str, Any]) -> str:
+def loader_digest(run: Run) -> str:
     """The digest of what loads a run's data."""
     return module_digest(tasks.module_of(run["task"]).__name__)
 
@@ -100,7 +101,7 @@ def evidence_of(record: Mapping[str, Any]) -> Iterator[Evidence]:
         yield Evidence(loader, {"data": data_of(run)}, record["fingerprint"], same_data)
 
 
-def data_of(run: Mapping[str, Any]) -> dict[str, Any]:
+def data_of(run: Run) -> dict[str, Any]:
     """The task and the options that a run's data is loaded with."""
     return {"task": run["task"], **{name: run[name] for name in (*tasks.OPTIONS, *tasks.SIZES) if name in run}}
 

@@ -13,9 +13,10 @@ import yaml
 
 from lib import models, tasks
 from lib.experiments.store import record_path
-from lib.experiments.values import DATA, WHOLE, ConfigError, Run, checked, listed, nearest, network_options, number, options, refuse_unknown
+from lib.experiments.values import DATA, WHOLE, ConfigError, checked, listed, nearest, network_options, number, options, refuse_unknown
 from lib.files import ROOT
 from lib.losses import METHODS
+from lib.protocol import Run
 
 COMMON = (
     "task", *DATA, "model", "model_options", "method", "seed", "steps", "batch_size", "lr", "error_samples", "error_draws",

@@ -13,10 +13,10 @@ from torch.func import functional_call, grad_and_value, vmap
 from lib import metrics
 from lib.draws import random_stream
 from lib.experiments.evaluation import validation_loss
-from lib.experiments.learner import Learner, Run, draws, seeded
+from lib.experiments.trainable import Trainable, draws, seeded
 from lib.gradual import Gradual, last_name
 from lib.losses import Phase
-from lib.protocol import add_point, batches, decayed, phase_of
+from lib.protocol import Run, add_point, batches, decayed, phase_of
 from lib.tasks import Task
 
 # What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
@@ -41,10 +41,10 @@ class Stack:
         self.task, self.runs, self.first = task, runs, runs[0]
         refuse_differing(runs)
         device = task.generators.device
-        learners = [Learner(run, task, known) for run in runs]
-        self.template = template = learners[0]
+        trainables = [Trainable(run, task, known) for run in runs]
+        self.template = template = trainables[0]
         layout = [(name, p.shape, p.numel()) for name, p in template.named_parameters()]
-        self.theta = torch.stack([nn.utils.parameters_to_vector(learner.parameters()).detach() for learner in learners])
+        self.theta = torch.stack([nn.utils.parameters_to_vector(trainable.parameters()).detach() for trainable in trainables])
         if noise:
             draw = torch.randn(self.theta.shape, generator=random_stream(0, "noise"), dtype=self.theta.dtype)
             self.theta = self.theta + noise * draw.to(device)
@@ -81,20 +81,20 @@ class Stack:
         """The loss on validation after that step; with it, and its terms, each run's curves go on."""
         losses = []
         for i, curves in enumerate(self.curves):
-            learner = self.learner(self.theta[i])
-            losses.append(validation_loss(learner.model, self.task))
+            trainable = self.trainable(self.theta[i])
+            losses.append(validation_loss(trainable.model, self.task))
             point = {"step": step, "val_loss": losses[i].item(), **{name: value.item() for name, value in terms[i].items()}}
             if self.gradual is not None:
                 point |= {name: value[i].item() for name, value in self.gradual.state().items()}
             if "clip" in self.first:  # the share of the steps so far, and the last one's
                 point |= {"clipped": self.clipped[i].item() / step, "gradient_norm": self.norm[i].item()}
-            if learner.averages:
-                point["cosine"] = metrics.basis_cosine(learner.augmenter.basis().detach(), self.task.generators)
+            if trainable.averages:
+                point["cosine"] = metrics.basis_cosine(trainable.augmenter.basis().detach(), self.task.generators)
             add_point(curves, point, self.runs[i]["seed"])
         return torch.stack(losses)[:, None]
 
-    def learner(self, vector: Float[Tensor, " parameters"]) -> Learner:
-        """The learner with these parameters; the same one at every call."""
+    def trainable(self, vector: Float[Tensor, " parameters"]) -> Trainable:
+        """The trainable with these parameters; the same one at every call."""
         nn.utils.vector_to_parameters(vector.clone(), self.template.parameters())  # aligned as in a stack of one
         return self.template
 
@@ -108,7 +108,7 @@ def refuse_differing(runs: Sequence[Run]) -> None:
 
 
 def stack_gradients(
-    template: Learner, layout: Sequence, weights: Sequence[Mapping[str, float]], gradual: Gradual | None = None,
+    template: Trainable, layout: Sequence, weights: Sequence[Mapping[str, float]], gradual: Gradual | None = None,
     noises: Sequence[torch.Generator] | None = None,
 ) -> Callable:  # fmt: skip
     """(theta, x, y, coefficients, phase), all but the last with one entry a member, to (gradients, one dictionary of terms each).
@@ -160,7 +160,7 @@ def stack_gradients(
 
 
 def unflatten(vector: Tensor, layout: Sequence[tuple[str, torch.Size, int]]) -> dict[str, Tensor]:
-    """A learner's parameters by name, as views of their flat vector."""
+    """A trainable's parameters by name, as views of their flat vector."""
     parts = vector.split([count for *_, count in layout])
     return {name: part.reshape(shape) for (name, shape, _), part in zip(layout, parts, strict=True)}
 

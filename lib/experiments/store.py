@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.files import ROOT, whole
+from lib.protocol import Run
 
 RESULTS = ROOT / "results"
 
@@ -32,7 +33,7 @@ class DamagedRecordError(RuntimeError):
         super().__init__(f"{path} is damaged, delete it or restore it from git: {why}")
 
 
-def record_path(experiment: str, run: Mapping[str, Any], results: Path = RESULTS) -> Path:
+def record_path(experiment: str, run: Run, results: Path = RESULTS) -> Path:
     """<results>/runs/<experiment>/<scenario>-<model>-<method>-s<seed>-<digest of the configuration>.json"""
     key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:10]
     name = "-".join(str(run[part]) for part in ("scenario", "model", "method"))

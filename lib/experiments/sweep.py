@@ -21,11 +21,12 @@ from tqdm import tqdm
 from lib import models, tasks
 from lib.experiments.canary import canary, trainer_of
 from lib.experiments.freshness import code_digest, data_of, fingerprint, loader_digest, state
-from lib.experiments.settings import ConfigError, Run, plan, profile_of
+from lib.experiments.settings import plan, profile_of
 from lib.experiments.stack import STACKABLE
 from lib.experiments.store import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, write_record
-from lib.experiments.values import parameters_of
+from lib.experiments.values import ConfigError, parameters_of
 from lib.losses import METHODS
+from lib.protocol import Run
 
 WANTED = {"missing": ("missing", "stale"), "earlier": ("missing", "stale", "earlier"), "never": (), "all": None}  # the states to train
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
@@ -194,11 +195,12 @@ def estimates(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> 
 
 
 def print_plan(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> None:
-    """One line a run: its state, its estimated minutes, its record's name; then the total of what is to be trained."""
-    total, unknown = 0.0, 0
-    for run, minutes in zip(runs, estimates(experiment, runs, results), strict=True):
-        now = state_of(experiment, run, results)
+    """One line a run: its state, its estimated minutes, its record's name; then what all of them cost, and those that are to be trained."""
+    costs = estimates(experiment, runs, results)
+    states = [state_of(experiment, run, results) for run in runs]
+    for run, minutes, now in zip(runs, costs, states, strict=True):
         print(f"{now:9s} {'?' if minutes is None else f'{minutes:.1f}':>6s} min  {record_path(experiment, run, results).stem}")
-        if now in ("missing", "stale"):
-            total, unknown = total + (minutes or 0.0), unknown + (minutes is None)
-    print(f"{len(runs)} runs; to train: about {total:.1f} core-minutes" + (f" and {unknown} runs of unknown cost" if unknown else ""))
+    todo = [minutes for minutes, now in zip(costs, states, strict=True) if now in ("missing", "stale")]
+    unknown = f" and {todo.count(None)} runs of unknown cost" if None in todo else ""
+    total, left = (sum(minutes or 0.0 for minutes in part) for part in (costs, todo))
+    print(f"{len(runs)} runs, about {total:.1f} core-minutes from no records; to train: about {left:.1f} core-minutes{unknown}")

@@ -20,11 +20,13 @@ from lib.draws import random_stream
 from lib.experiments import evaluation
 from lib.experiments.canary import trainer_of
 from lib.experiments.freshness import code_digest
-from lib.experiments.learner import Learner
-from lib.experiments.settings import DATA, Run, parameters
+from lib.experiments.settings import parameters
 from lib.experiments.store import RESULTS, MissingRecordError, provenance, read_record, write_record
 from lib.experiments.sweep import discovered, reuse_memory
+from lib.experiments.trainable import Trainable
+from lib.experiments.values import DATA
 from lib.losses import WHOLE
+from lib.protocol import Run
 
 TIMED = ("smoke", "quick", "paper", "best")  # the profiles behind tables; what a search tries is not timed
 WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes
@@ -75,11 +77,11 @@ def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor |
     if "error_samples" not in run:  # it discovers and does not predict
         return {**record, **made}
 
-    learner = Learner(run, task, known)
-    record |= parts_of_a_step(learner, task, run, now)
+    trainable = Trainable(run, task, known)
+    record |= parts_of_a_step(trainable, task, run, now)
     with torch.no_grad():
-        for suffix, predict in evaluation.predictors(learner, task, run).items():
-            if suffix and not learner.averages:
+        for suffix, predict in evaluation.predictors(trainable, task, run).items():
+            if suffix and not trainable.averages:
                 record[f"predict_s{suffix}"] = record["predict_s"]  # the same predictor
                 break
             passes = [seconds(predict, task.test[0], now) / len(task.test[0]) for _ in range(PASSES + 1)]
@@ -87,27 +89,27 @@ def probe(run: Run, device: str = "cpu", threads: int = 1, known: torch.Tensor |
     return {**record, **made}
 
 
-def parts_of_a_step(learner: Learner, task: tasks.Task, run: Run, now: Callable[[], float]) -> dict[str, Any]:
+def parts_of_a_step(trainable: Trainable, task: tasks.Task, run: Run, now: Callable[[], float]) -> dict[str, Any]:
     """Seconds of the objective of one batch (both of its terms), of its gradient, and of predicting the batch; on CUDA, the peak of
     allocated memory in bytes of the first two."""
     x, y = (t[: run["batch_size"]] for t in task.train)
     draws, cuda = random_stream(run["seed"], "probe", x.device), x.device.type == "cuda"
-    coefficients = None if learner.augmenter is None else learner.augmenter.coefficients(len(x), run["copies"], draws)
-    weights = {name: run[name] for name in learner.method.hyperparameters}
+    coefficients = None if trainable.augmenter is None else trainable.augmenter.coefficients(len(x), run["copies"], draws)
+    weights = {name: run[name] for name in trainable.method.hyperparameters}
     times = {"forward_s": [], "backward_s": [], "inference_s": []}
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     for _ in range(WARM_UP + PASSES):
         start = now()
-        loss, _ = learner(x, y, coefficients, weights, WHOLE)
+        loss, _ = trainable(x, y, coefficients, weights, WHOLE)
         middle = now()
         loss.backward()
         times["forward_s"].append(middle - start)
         times["backward_s"].append(now() - middle)
-        learner.zero_grad(set_to_none=True)
+        trainable.zero_grad(set_to_none=True)
     peak = {"peak_bytes": torch.cuda.max_memory_allocated()} if cuda else {}
-    with torch.no_grad(), evaluation.evaluating(learner.model):
-        times["inference_s"] = [seconds(learner.model, x, now) for _ in range(WARM_UP + PASSES)]
+    with torch.no_grad(), evaluation.evaluating(trainable.model):
+        times["inference_s"] = [seconds(trainable.model, x, now) for _ in range(WARM_UP + PASSES)]
     return {**{name: spread(values[WARM_UP:]) for name, values in times.items()}, **peak}
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from lib.experiments.evaluation import evaluate, evaluating
-from lib.experiments.learner import Learner, Run
 from lib.experiments.loss_surface import loss_surface, ruggedness
 from lib.experiments.stack import Stack
-from lib.protocol import looks
+from lib.experiments.trainable import Trainable
+from lib.protocol import Run, looks
 from lib.tasks import Task
 
 FAR = 1_000_000  # between the seeds of a run's restarts
@@ -72,16 +72,16 @@ def fit(
             progress(len(runs))
     spent = (time.perf_counter() - started) / len(runs)
     found = zip(runs, best, stack.curves, strict=True)
-    return [{**judged(stack.learner(vector), task, run), "curves": curves, "train_s": spent} for run, vector, curves in found]
+    return [{**judged(stack.trainable(vector), task, run), "curves": curves, "train_s": spent} for run, vector, curves in found]
 
 
-def judged(learner: Learner, task: Task, run: Run) -> dict[str, Any]:
-    """A trained learner's metrics and basis, and the loss around its weights where the run has a `surface`."""
-    scores, basis = evaluate(learner, task, run)
+def judged(trainable: Trainable, task: Task, run: Run) -> dict[str, Any]:
+    """A trained trainable's metrics and basis, and the loss around its weights where the run has a `surface`."""
+    scores, basis = evaluate(trainable, task, run)
     if "surface" not in run:
         return {"metrics": scores, "basis": basis}
-    with evaluating(learner.model):
-        grid = loss_surface(learner.model, partial(task_loss, task), run["surface"], run["seed"])
+    with evaluating(trainable.model):
+        grid = loss_surface(trainable.model, partial(task_loss, task), run["surface"], run["seed"])
     return {"metrics": {**scores, **ruggedness(grid)}, "basis": basis, "surface": grid.tolist()}
 
 

@@ -16,9 +16,9 @@ import torch
 from lib import gradual, models, tasks
 from lib.groups import AXES, STARTS
 from lib.losses import SIMILARITIES
+from lib.protocol import Run
 
 DATA = (*tasks.OPTIONS, *tasks.SIZES)
-Run = dict[str, Any]
 
 
 class ConfigError(ValueError):
@@ -60,7 +60,7 @@ CHOICES = {
 }
 
 
-def checked(run: Mapping[str, Any]) -> Run:
+def checked(run: Run) -> Run:
     """The run with each value in its one form: counts whole, weights and rates floating-point, options as their defaults are.
 
     Text that is a number is one (YAML 1.1 reads 1e-3 as text), and so are NumPy's; true and false are none. Raises ConfigError with name
@@ -76,7 +76,7 @@ def checked(run: Mapping[str, Any]) -> Run:
     return run
 
 
-def form(name: str, value: Any, run: Mapping[str, Any]) -> Any:
+def form(name: str, value: Any, run: Run) -> Any:
     """The value of that name in its one form; the `run` says which groups and masks there are, and what else depends on it."""
     if name in CHOICES:
         return choice(name, value, CHOICES[name])
@@ -191,7 +191,7 @@ def of_task(task: str, scenario: str) -> dict[str, tuple[str, ...]]:
     return {"group": tuple(tiny.groups), "mask": tuple(tiny.masks)}
 
 
-def parameters_of(run: Mapping[str, Any]) -> int:
+def parameters_of(run: Run) -> int:
     """The number of trainable parameters of a run's network, found by building it."""
     shape = {name: run[name] for name in ("task", "scenario", "model")}
     return _count(json.dumps({**shape, "options": run.get("model_options", {})}, sort_keys=True))

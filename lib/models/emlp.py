@@ -80,7 +80,7 @@ class EquivariantLinear(nn.Module):
         return scalars, vectors
 
 
-class Bilinear(nn.Module):
+class BilinearForms(nn.Module):
     """Products: scalar times vector to vectors; invariant forms B(v, w) = v^T B w, with L^T B + B L = 0, to scalars.
 
     Source: Finzi et al. (2021), sec. 6 (bilinear layer), with all invariant forms in place of the dot product alone (Ours: it
@@ -159,7 +159,7 @@ class EMLP(nn.Module):
         widths = [(0, math.prod(inputs[:-1]))] + [(channels, channels)] * blocks
         gated = (2 * channels, channels)  # as many scalars again, the gates
         self.linears = nn.ModuleList(EquivariantLinear(spaces, width, gated) for width in widths[:-1])
-        self.bilinears = nn.ModuleList(Bilinear(forms, gated, gated) for _ in widths[:-1])
+        self.bilinears = nn.ModuleList(BilinearForms(forms, gated, gated) for _ in widths[:-1])
         self.last = EquivariantLinear(spaces, widths[-1], last)
 
     def forward(self, x: Float[Tensor, "B *inputs"]) -> Float[Tensor, "B *outputs"]:

@@ -14,12 +14,11 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from lib.experiments.learner import Run
 from lib.experiments.settings import labelled_plan, parameters
 from lib.experiments.store import RESULTS, record_path
 from lib.experiments.sweep import resolved
 from lib.losses import METHODS
-from lib.protocol import EVALUATIONS
+from lib.protocol import EVALUATIONS, Run
 
 SEARCHES = ("search", "finalists", "closing_the_gap", "beta_of_assignments", "calibration")  # how their names begin
 REPLACED = {  # searches that decide no setting any more (params.yaml says why), and what does in their place

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from lib.experiments.learner import Run
 from lib.experiments.values import network_options, parameters_of
+from lib.protocol import Run
 
 
 def with_hyperparameters(frame: pd.DataFrame) -> pd.DataFrame:

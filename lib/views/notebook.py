@@ -24,7 +24,7 @@ from lib.views.tables import build, paper_layout, results_of, row_of, search_sum
 BUILD = ROOT / "build"
 
 
-class Study:
+class Experiment:
     """One experiment at one profile. At `smoke` what is missing is trained, into build/; at any other the records are shown.
 
     Parameters
@@ -44,7 +44,7 @@ class Study:
 
     def __init__(
         self,
-        experiment: str,
+        name: str,
         profile: str | None = None,
         folder: str | Path | None = None,
         *,
@@ -53,15 +53,15 @@ class Study:
         scenarios: int | Sequence[str] = 1,
         **knobs: Any,
     ):
-        self.experiment, self.profile = experiment, profile or os.environ.get("EQUIVARIANCE_PROFILE", "best")
+        self.name, self.profile = name, profile or os.environ.get("EQUIVARIANCE_PROFILE", "best")
         self.folder = Path(folder or (BUILD / "smoke" if self.profile == "smoke" else ROOT))
         self.results, self.built, self.yours = self.folder / "results", {}, None
         if self.profile == "smoke":
-            runs = plan(experiment, "smoke")
-            train_missing(experiment, runs, results=self.results)
-            probe_missing(experiment, runs, self.results)
-        self.frame = results_of(experiment, self.profile, self.results)
-        turned = {name: value for name, value in knobs.items() if value is not None}
+            runs = plan(name, "smoke")
+            train_missing(name, runs, results=self.results)
+            probe_missing(name, runs, self.results)
+        self.frame = results_of(name, self.profile, self.results)
+        turned = {knob: value for knob, value in knobs.items() if value is not None}
         if turned:
             self.yours = self.turn(row, seeds, scenarios, turned)
             self.frame = pd.concat([self.frame, self.yours], ignore_index=True)
@@ -79,14 +79,14 @@ class Study:
         refuse_unknown(knobs, bases.iloc[0], "setting", f" of {row}, which are what a notebook can turn")
         runs = [checked({**run, **knobs}) for run in bases]
         results = BUILD / "yours" / "results"
-        todo = [run for run in runs if not record_path(self.experiment, run, results).is_file()]
+        todo = [run for run in runs if not record_path(self.name, run, results).is_file()]
         if todo:
-            minutes = sum(found for found in estimates(self.experiment, todo) if found is not None)
+            minutes = sum(found for found in estimates(self.name, todo) if found is not None)
             turned = ", ".join(f"{name} = {value}" for name, value in knobs.items())
             print(f"{row} with {turned}: {len(todo)} to train, about {minutes:.1f} core-minutes")
-            train_missing(self.experiment, todo, results=results, threads=max(1, joblib.cpu_count() // len(todo)))
+            train_missing(self.name, todo, results=results, threads=max(1, joblib.cpu_count() // len(todo)))
         profile = self.frame.profile.iloc[0]
-        return pd.DataFrame([row_of(row + YOURS, record, profile) for record in records(self.experiment, runs, results)])
+        return pd.DataFrame([row_of(row + YOURS, record, profile) for record in records(self.name, runs, results)])
 
     def artefact(self, name: str) -> Any:
         """A tidy table or a figure; its files are written, once."""
@@ -125,7 +125,7 @@ class Study:
 
     def search(self, profile: str, best: int | None = None) -> Any:
         """The committed trials of a search profile, the `best` of each method."""
-        trials = search_summary(self.experiment, profile, RESULTS)
+        trials = search_summary(self.name, profile, RESULTS)
         shown = trials if best is None else trials.groupby("method").head(best)
         return shown.style.format(lambda value: f"{value:.4g}" if isinstance(value, float) else value, na_rep="").set_caption(profile)
 

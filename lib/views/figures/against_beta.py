@@ -11,12 +11,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lib.experiments.learner import Run
+from lib.protocol import Run
 from lib.views.figures.bases import YOURS, drawing, plain_ticks
 
 NOT_DRAWN = 1e-5  # of the largest baseline: an exactly equivariant network's error, rounding, is named in its panel, not drawn
 SIDE_BY_SIDE = 4  # scenarios in a row
 STROKES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))  # lines and markers of augmenters, for print without colours
+POINT, STAR = {"s": 10, "alpha": 0.6, "linewidth": 0, "zorder": 3}, {"s": 110, "edgecolor": "black", "linewidth": 0.7, "zorder": 4}
 
 
 class Look(NamedTuple):
@@ -155,7 +156,7 @@ def curves(ax: plt.Axes, part: pd.DataFrame, looks: Mapping[str, Look]) -> None:
         at, (colour, line, marker) = points.beta.map(betas.index), looks[group]
         mean = points.groupby("beta").score.mean()
         ax.plot([betas.index(beta) for beta in mean.index], mean, color=colour, linestyle=line, linewidth=1.5)
-        ax.scatter(at, points.score, s=90 if marker == "*" else 10, color=colour, marker=marker, alpha=0.6, linewidth=0, zorder=3)
+        ax.scatter(at, points.score, color=colour, marker=marker, **(STAR if marker == "*" else POINT))
     ax.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas], fontsize=7)
 
 
@@ -176,7 +177,7 @@ def baselines(ax: plt.Axes, part: pd.DataFrame, looks: Mapping[str, Look], turne
 def legend(figure: Figure, looks: Mapping[str, Look], **place: str | int) -> None:
     """The augmenters, where there are any."""
     handles = [
-        plt.Line2D([], [], color=colour, linestyle=line, marker=marker, markersize=3, label=group)
+        plt.Line2D([], [], color=colour, linestyle=line, marker=marker, markersize=9 if marker == "*" else 3, label=group)
         for group, (colour, line, marker) in looks.items()
         if group
     ]

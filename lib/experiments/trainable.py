@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +16,11 @@ from lib.gradual import twice
 from lib.groups import gaussian_start
 from lib.losses import Method, Phase, method_named, objective
 from lib.precision import default_dtype
+from lib.protocol import Run
 from lib.tasks import Task
 
-Run = Mapping[str, Any]
 
-
-class Learner(nn.Module):
+class Trainable(nn.Module):
     """A network and, where the method has one, its augmenter; called, it returns the objective and its terms.
 
     `known` generators, the ground truth unless others were discovered before, are what a fixed augmenter draws from and an equivariant
@@ -57,10 +55,10 @@ class Learner(nn.Module):
         """Whether predictions are averaged over the augmenter: a basis has inverses to average with, and is what the method found."""
         return isinstance(self.augmenter, LieAugmenter)
 
-    def in_double(self) -> Learner:
+    def in_double(self) -> Trainable:
         """The same in float64, its network's constants computed in it: what is equivariant but for rounding is so to float64's."""
         with default_dtype(torch.float64):
-            twin = Learner(self.run, self.task.to(self.task.generators.device, torch.float64), self.known)
+            twin = Trainable(self.run, self.task.to(self.task.generators.device, torch.float64), self.known)
         for own, parameter in zip(twin.parameters(), self.parameters(), strict=True):
             own.data.copy_(parameter)
         return twin

@@ -1,4 +1,4 @@
-"""A notebook's study: its folders wherever the kernel starts, artefacts built once, what needs data."""
+"""An experiment as its notebook sees it: its folders wherever the kernel starts, artefacts built once, what needs data."""
 
 import pandas as pd
 import pytest
@@ -7,18 +7,18 @@ from lib.experiments.store import RESULTS
 from lib.files import ROOT
 from lib.tasks.files.prepared import DataError
 from lib.views import notebook
-from lib.views.notebook import Study, ahead, needs_data
+from lib.views.notebook import Experiment, ahead, needs_data
 
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Opens a study without reading any record."""
+    """Opens an experiment without reading any record."""
     monkeypatch.setattr(notebook, "results_of", lambda *place, **_: place)
-    return lambda profile=None, folder=None: Study("timing", profile, folder)
+    return lambda profile=None, folder=None: Experiment("timing", profile, folder)
 
 
 @pytest.mark.parametrize("kernel", ["notebooks", ".", "/"])
-def test_a_study_shows_the_projects_records_wherever_the_kernel_starts(kernel, opened, monkeypatch, tmp_path):
+def test_an_experiment_shows_the_projects_records_wherever_the_kernel_starts(kernel, opened, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT / kernel)
     monkeypatch.delenv("EQUIVARIANCE_PROFILE", raising=False)
     assert opened().frame == ("timing", "best", RESULTS)
