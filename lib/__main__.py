@@ -118,18 +118,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(prog="python -m lib", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     arguments_of(parser)
     options = parser.parse_args(arguments)
+    try:
+        status = answered(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # who reads has read enough, as `| head` does; the interpreter flushes once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ModuleNotFoundError as error:
+        if (error.name or "lib").startswith("lib"):
+            raise
+        print(f"lib {options.command}: {error.name} is not installed; the extra brings it: pip install -e '.[paper]'", file=sys.stderr)
+        return 2
+
+
+def answered(options: Namespace) -> int:
+    """Runs the command; returns the exit status, errors that have a remedy as one line."""
     from lib.experiments.freshness import ReplayError
     from lib.experiments.store import DamagedRecordError, MissingRecordError
     from lib.experiments.values import ConfigError
     from lib.tasks.files.sources import DataError
 
     try:
-        status = options.run(options)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # who reads has read enough, as `| head` does; the interpreter flushes once more when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return options.run(options)
     except DataError as error:
         skipped = options.command in ("train", "time")
         print(f"{options.experiment} is skipped: {error}" if skipped else f"lib {options.command}: {error}", file=sys.stderr)

@@ -86,23 +86,26 @@ class LieAugmenter(nn.Module):
         """Upper bound of ||sum_c w_c Lhat_c||_F: C * gamma * norm; None where the basis is not normalised or w is not bounded."""
         return len(self.raw) * self.gamma * self.norm if self.norm is not None and self.draw == "uniform" else None
 
+    @property
+    def half_width(self) -> float:
+        """Of the range that coefficients are uniform in."""
+        return 0.5 if self.draw == "widths" else self.gamma
+
     def basis(self) -> Float[Tensor, "C n n"]:
-        """The masked, normalised generators Lhat."""
+        """The masked, normalised generators Lhat; with learned widths, each times its own."""
         masked = self.raw * self.mask
-        return masked if self.norm is None else normalised(masked, self.norm)
+        basis = masked if self.norm is None else normalised(masked, self.norm)
+        return basis * nn.functional.softplus(self.widths)[:, None, None] if self.draw == "widths" else basis
 
     def coefficients(self, batch: int, copies: int, generator: torch.Generator, reach: float = 1.0) -> Float[Tensor, "B K C"]:
-        """w for `copies` group elements a sample, from `generator`, times `reach`; with learned widths, before they scale it."""
+        """w for `copies` group elements a sample, from `generator`, times `reach`."""
         size = (batch, copies, len(self.raw))
         if self.draw == "normal":
             return reach * self.gamma * torch.randn(size, generator=generator, device=generator.device, dtype=self.raw.dtype)
-        half = 0.5 if self.draw == "widths" else self.gamma
-        return reach * uniform(size, -half, half, generator, self.raw.dtype)
+        return reach * uniform(size, -self.half_width, self.half_width, generator, self.raw.dtype)
 
     def forward(self, coefficients: Float[Tensor, "B K C"]) -> Float[Tensor, "B K n n"]:
         """The group elements of these coefficients; negated coefficients give their inverses."""
-        if self.draw == "widths":
-            coefficients = coefficients * nn.functional.softplus(self.widths)
         return exp_map(coefficients, self.basis(), self.bound)
 
 

@@ -69,7 +69,7 @@ def equivariance_report(
 
     Parameters
     ----------
-    group : generators, or an augmenter, whose basis and gamma are taken.
+    group : generators, or an augmenter, whose basis and range are taken.
 
     Raises TypeError for what is no tensor (of a graph, take the features that move, and predict from them), ValueError for fewer than one
     sample or start, and for predictions that are NaN or infinite.
@@ -81,7 +81,7 @@ def equivariance_report(
     if min(samples, starts) < 1:
         raise ValueError(f"samples and starts must be at least 1, got {samples} and {starts}")
     if isinstance(group, LieAugmenter):
-        group, reach = group.basis().detach(), group.gamma
+        group, reach = group.basis().detach(), group.half_width
     generators, draw = group.to(x), random_stream(seed, "report", x.device)
     with torch.no_grad():
         fx = predict(x)

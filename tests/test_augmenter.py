@@ -75,6 +75,7 @@ def test_learned_widths_scale_the_coefficients():
     assert 0.49 < w.abs().max() <= 0.5
     g = augmenter(w)
     torch.testing.assert_close(torch.atan2(g[..., 1, 0], g[..., 0, 0]), 0.8 * w[..., 0])
+    torch.testing.assert_close(augmenter.basis().detach(), 0.8 * affine(so(2)))
     g.square().sum().backward()
     assert augmenter.widths.grad is not None and augmenter.raw.grad is None
 
