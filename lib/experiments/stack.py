@@ -20,7 +20,7 @@ from lib.protocol import Run, add_point, batches, decayed, phase_of
 from lib.tasks import Task
 
 # What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
-STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse")
+STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse", "lambda_width")
 
 
 class Stack:
