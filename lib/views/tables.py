@@ -141,20 +141,8 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
     truth. The cosines and the test score are for the reader. Raises MissingRecordError where a trial has no record.
     """
     labels, runs = zip(*labelled_plan(experiment, profile), strict=True)
-    names = ["lr", "lr_decay", "clip", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target"]
-    names += [
-        "lambda_equiv",
-        "lambda_aug",
-        "lambda_sparse",
-        "lambda_width",
-        "basic_wd",
-        "weight",
-        "unit",
-        "width",
-        "centred",
-        "steps",
-        "evaluations",
-    ]
+    names = ["lr", "lr_decay", "clip", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target", "lambda_equiv"]
+    names += ["lambda_aug", "lambda_sparse", "lambda_width", "basic_wd", "weight", "unit", "width", "centred", "steps", "evaluations"]
     rows = []
     for label, record in zip(labels, records(experiment, runs, results), strict=True):
         run, scores = record["run"], record["metrics"]
