@@ -13,8 +13,8 @@ from lib.experiments.values import checked, finite, network_options
 EXPERIMENTS = ("rotated_mnist", "two_body", "discrete_rotation", "nbody", "loss_surface", "mocap", "mocap_mlp", "md17")
 NUMBERS = (
     "assignment", "batch_size", "cardinality", "clip", "copies", "decay", "error_draws", "error_samples", "evaluations", "gamma",
-    "horizon", "lambda_aug", "lambda_equiv", "lambda_ortho", "lambda_sparse", "lambda_task", "lr", "lr_decay", "lr_discriminator",
-    "n_eval", "n_train", "restarts", "seed", "sigma", "steps", "surface", "test_copies", "timesteps", "warmup",
+    "horizon", "lambda_aug", "lambda_equiv", "lambda_ortho", "lambda_sparse", "lambda_task", "lambda_width", "lr", "lr_decay",
+    "lr_discriminator", "n_eval", "n_train", "restarts", "seed", "sigma", "steps", "surface", "test_copies", "timesteps", "warmup",
 )  # fmt: skip
 NO_NUMBERS = [
     True,
