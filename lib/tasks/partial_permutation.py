@@ -1,6 +1,7 @@
 """A function that permuting its first three arguments leaves alone: f(x) = x1 + x2 + x3 + x4^2 - x5^2.
 
-It has more linear symmetries than the paper's rotation about (1, 1, 1): `lib.metrics.symmetry_algebra` finds eleven dimensions.
+Source: SEMoLA A.6.2, whose formula is lost: this one is recalled. It has more linear symmetries than the paper's rotation about (1, 1, 1):
+`lib.metrics.symmetry_algebra` finds eleven dimensions.
 """
 
 from __future__ import annotations
