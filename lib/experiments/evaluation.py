@@ -1,4 +1,4 @@
-"""What a trained trainable is worth: its predictors, and every metric of them and of its basis."""
+"""What came out of a training: its predictors, and every metric of them and of its basis."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def predictors(trainable: nn.Module, task: Task, run: Run) -> dict[str, metrics.
 
 @torch.no_grad()
 def evaluate(trainable: nn.Module, task: Task, run: Run) -> tuple[dict[str, float], list | None]:
-    """Metrics of a trained trainable, by name, and its basis.
+    """Metrics of what was trained, by name, and its basis.
 
     Every metric of the prediction stands twice: of the averaged predictor, and of f(x) with the suffix `_plain`. E and E' are taken over
     each of the task's groups: the first without its name, the others with theirs, E_so2; of networks that say `equivariant`, exactly, they

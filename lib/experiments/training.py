@@ -76,7 +76,7 @@ def fit(
 
 
 def judged(trainable: Trainable, task: Task, run: Run) -> dict[str, Any]:
-    """A trained trainable's metrics and basis, and the loss around its weights where the run has a `surface`."""
+    """The metrics and the basis of what was trained, and the loss around its weights where the run has a `surface`."""
     scores, basis = evaluate(trainable, task, run)
     if "surface" not in run:
         return {"metrics": scores, "basis": basis}
