@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lib.actions import Action, on_stacks, on_vectors, trivially
-from lib.augmenter import LieAugmenter
+from lib.augmenter import GroupAugmenter, LieAugmenter
+from lib.checks import refuse_batch_norm, refuse_other_form
 from lib.draws import random_stream
 from lib.gradual import Gradual, last_name
 from lib.losses import method_named, objective
@@ -35,8 +37,9 @@ class Objective:
 
     Raises
     ------
-    KeyError : an unknown method.  ValueError : a weight that the method does not read or below 0, or beta missing; phases without `steps`;
-    a method and an augmenter, or an augmenter and data, that do not go together; a model in training that normalises over the batch.
+    KeyError : an unknown method.  TypeError : x is no tensor and no batch of graphs.  ValueError : a weight that the method does not read
+    or that is no number of at least 0, or beta missing; copies below 1; phases without `steps`; a method and an augmenter, or an augmenter
+    and data, that do not go together; a model in training that normalises over the batch.
 
     Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).
     """
@@ -64,14 +67,19 @@ class Objective:
         if (augmenter is None) != (self.method.basis is None):
             raise ValueError(f"method {method} needs {'no' if self.method.basis is None else 'an'} augmenter")
         known = {NAMES.get(name, name.removeprefix("lambda_")): name for name in self.method.hyperparameters}
-        if self.method.basis == "learnable" and not isinstance(augmenter, LieAugmenter):
-            raise ValueError(f"method {method} learns a basis: give it a LieAugmenter, got {type(augmenter).__name__}")
         if unknown := sorted(set(weights) - set(known)):
             raise ValueError(f"method {method} reads no weight {', '.join(unknown)}: it reads the weights {', '.join(known) or 'none'}")
         if "beta" in known and "beta" not in weights:
             raise ValueError(f"method {method} reads the weights {', '.join(known)}: beta is missing, say beta=1.0")
-        if below := [f"{name} = {value}" for name, value in weights.items() if value < 0]:
-            raise ValueError(f"a weight must be at least 0, got {', '.join(below)}")
+        if wrong := [f"{name} = {value!r}" for name, value in weights.items() if not isinstance(value, Real) or value < 0]:
+            raise ValueError(f"a weight must be a number of at least 0, got {', '.join(wrong)}")
+        if copies < 1:
+            raise ValueError(f"copies must be at least 1, got {copies}: the group elements a sample and step")
+        wanted = GroupAugmenter if self.method.basis == "group" else LieAugmenter
+        if augmenter is not None and not isinstance(augmenter, wanted):
+            how = "draws elements of a known group" if wanted is GroupAugmenter else "draws from a basis"
+            other = ", or take method 'augmented', for a basis that is known or was found" if wanted is GroupAugmenter else ""
+            raise ValueError(f"method {method} {how}: give it a {wanted.__name__}, got {type(augmenter).__name__}{other}")
         default = dict.fromkeys(known, 0.0) | {"alpha": 1.0}
         self.weights = {name: {**default, **weights}[short] for short, name in known.items()}
         if steps is None and (warmup is not None or decay is not None):
@@ -79,7 +87,7 @@ class Objective:
         phases = {"warmup": warmup, "decay": decay, "steps": steps}
         self.phases = {name: value for name, value in phases.items() if value is not None}
         self.options = {"loss": loss, "rho_x": on_x, "rho_y": on_y, "target": target, "similarity": similarity}
-        self.vectors, self.step, self.draws, self.gradual = tuple(vectors), 0, None, None
+        self.vectors, self.step, self.draws, self.gradual = (vectors,) if isinstance(vectors, str) else tuple(vectors), 0, None, None
         if gradual is not None:
             balanced = [self.weights[name] for name in (self.method.alpha, self.method.beta)]
             self.gradual = Gradual(torch.tensor(balanced, dtype=torch.float64)[:, None], **gradual)
@@ -91,7 +99,9 @@ class Objective:
         phase = phase_of(self.phases, self.step)
         if self.draws is None:
             self.draws = random_stream(self.seed, "augment", y.device)
-        graphs = getattr(x, "batch", None) if not isinstance(x, Tensor) else None
+        graphs = None if isinstance(x, Tensor) else getattr(x, "batch", None)
+        if graphs is None and not isinstance(x, Tensor):
+            raise TypeError(f"x must be a tensor or a batch of graphs, got {type(x).__name__}: make one with Batch.from_data_list([...])")
         coefficients, options = None, dict(self.options)
         if self.augmenter is not None:
             count = len(x) if graphs is None else int(graphs.max()) + 1
@@ -102,19 +112,21 @@ class Objective:
             stack, coefficients = inputs.stack, None if coefficients is None else coefficients[graphs]
             options |= {"rho_x": on_stacks, "rho_y": inputs.on_y(self.options["rho_y"], y)}
         if coefficients is not None:
-            self.refuse_other_data(stack, coefficients, options["rho_x"])
+            self.refuse_other_data(stack, y, coefficients, options["rho_x"])
         total, terms = objective(self.method, self.weights, inputs, self.augmenter, stack, y, coefficients, phase=phase, **options)
         if self.gradual is not None:
             self.balance(model, terms)
         return total, {name: term.detach() for name, term in terms.items()}
 
-    def refuse_other_data(self, x: Tensor, coefficients: Tensor, action: Action) -> None:
-        """Raises ValueError for data of a precision or dimension that the augmenter does not have."""
+    def refuse_other_data(self, x: Tensor, y: Tensor, coefficients: Tensor, on_x: Action) -> None:
+        """Raises ValueError for data of a precision, dimension or form that the augmenter or an action does not have."""
         if {x.dtype, coefficients.dtype} == {torch.float32, torch.float64}:
             raise ValueError(f"the data are {x.dtype} and the augmenter is {coefficients.dtype}: call augmenter.to({x.dtype})")
+        if y.is_floating_point() and y.dtype != x.dtype:
+            raise ValueError(f"the data are {x.dtype} and the targets {y.dtype}: call y.to({x.dtype})")
         n = coefficients.shape[-1] if self.method.basis == "group" else self.augmenter.raw.shape[-1]
-        if action in (on_vectors, on_stacks) and x.shape[-1] != n:
-            raise ValueError(f"the augmenter acts on {n} dimensions and the vectors have {x.shape[-1]}: take another, or another on_x")
+        refuse_other_form(x, n, on_x, "on_x")
+        refuse_other_form(y, n, self.options["rho_y"], "on_y")
 
     def balance(self, model: nn.Module, terms: Mapping[str, Tensor]) -> None:
         """A step of the gradual weights, from the norms of both data terms' gradients on the last layer."""
@@ -148,10 +160,3 @@ class Moved:
             return action
         first = torch.searchsorted(self.data.batch, torch.arange(len(y), device=y.device))
         return lambda g, goal: action(g[first], goal)
-
-
-def refuse_batch_norm(model: Any) -> None:
-    """Raises ValueError for a model in training that normalises over the batch: turned copies would change each other's predictions."""
-    for name, layer in model.named_modules() if isinstance(model, nn.Module) else ():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:
-            raise ValueError(f"{name} normalises over the batch, of which turned copies are a part: take GroupNorm or LayerNorm")

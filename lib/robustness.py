@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lib.actions import Action, on_vectors, trivially
 from lib.augmenter import LieAugmenter
+from lib.checks import refuse_other_form, refuse_training
 from lib.draws import random_stream, uniform
 from lib.exponential import exp_map
 from lib.metrics import there_and_back
@@ -44,7 +45,8 @@ class EquivarianceReport:
     def __str__(self) -> str:
         how = "worst found" if self.ascended else "worst drawn"
         rows = {"E": self.E, "E'": self.E_prime, "99th percentile": self.percentile_99, how: self.worst, "floor": self.floor}
-        lines = [f"{name:16s} {value:10.3g} {value / self.size:9.2%}" for name, value in rows.items()]
+        of_size = [f"{value / self.size:9.2%}" if self.size else f"{'-':>9s}" for value in rows.values()]
+        lines = [f"{name:16s} {value:10.3g} {share}" for (name, value), share in zip(rows.items(), of_size, strict=True)]
         return "\n".join([f"{'':16s} {'error':>10s} {'of ||f||':>9s}", *lines])
 
 
@@ -72,7 +74,8 @@ def equivariance_report(
     group : generators, or an augmenter, whose basis and range are taken.
 
     Raises TypeError for what is no tensor (of a graph, take the features that move, and predict from them), ValueError for fewer than one
-    sample or start, and for predictions that are NaN or infinite.
+    sample or start, a network in training that predicts otherwise then, predictions that are NaN or infinite, and inputs or predictions of
+    a form that their action does not move.
 
     Source: E and E' as in `lib.metrics.equivariance_errors`. The rest is Ours: a mean hides the element at which a network fails.
     """
@@ -82,9 +85,13 @@ def equivariance_report(
         raise ValueError(f"samples and starts must be at least 1, got {samples} and {starts}")
     if isinstance(group, LieAugmenter):
         group, reach = group.basis().detach(), group.half_width
-    generators, draw = group.to(x), random_stream(seed, "report", x.device)
+    refuse_other_form(x, group.shape[-1], on_x, "on_x")
+    refuse_training(predict)
+    generators = group.to(x)
+    draw = random_stream(seed, "report", x.device)
     with torch.no_grad():
         fx = predict(x)
+    refuse_other_form(fx, generators.shape[-1], on_y, "on_y")
     if not torch.isfinite(fx).all():
         raise ValueError("predictions are NaN or infinite: there is nothing to compare")
 

@@ -117,6 +117,8 @@ def test_weights_and_phases_that_nothing_reads_are_refused(generator):
         ({"method": "semola", "aug": 0.1}, "beta is missing"),
         ({"method": "semola", "beta": 1.0, "aug": -0.1}, "at least 0, got aug = -0.1"),
         ({"method": "semola", "beta": 1.0, "warmup": 0.1}, "steps="),
+        ({"method": "semola", "beta": 1.0, "copies": 0}, "copies must be at least 1, got 0"),
+        ({"method": "remul", "beta": 1.0}, "give it a GroupAugmenter, got LieAugmenter, or take method 'augmented'"),
         ({"method": "standard"}, "needs no augmenter"),
     ):
         with pytest.raises(ValueError, match=match):
@@ -127,7 +129,7 @@ def test_weights_and_phases_that_nothing_reads_are_refused(generator):
         Objective("semola", GroupAugmenter.haar(3), loss=mse, beta=1.0)
     normed = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     objective = Objective("standard", loss=mse)
-    with pytest.raises(ValueError, match="1 normalises over the batch"):
+    with pytest.raises(ValueError, match=r"1 \(BatchNorm1d\) normalises over the batch"):
         objective(normed, torch.randn(4, 3), torch.randn(4, 3))
     objective(normed.eval(), torch.randn(4, 3), torch.randn(4, 3))
 
@@ -139,8 +141,17 @@ def test_data_of_another_precision_or_dimension_are_refused(augmenter):
     model = nn.Linear(3, 3, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"call augmenter\.to\(torch\.float64\)"):
         objective(model, torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64))
-    with pytest.raises(ValueError, match="acts on 3 dimensions and the vectors have 2"):
+    with pytest.raises(ValueError, match=r"on_x=on_vectors moves \(B, n\) with n = 3, as the group has, got \(4, 2\)"):
         objective(nn.Linear(2, 2), torch.randn(4, 2), torch.randn(4, 2))
+    with pytest.raises(ValueError, match=r"on_x=on_vectors moves .* got \(4, 5, 3\): take another action"):
+        objective(nn.Linear(3, 3), torch.randn(4, 5, 3), torch.randn(4, 5, 3))
+    with pytest.raises(ValueError, match=r"the targets torch\.float64: call y\.to\(torch\.float32\)"):
+        objective(nn.Linear(3, 3), torch.randn(4, 3), torch.randn(4, 3, dtype=torch.float64))
+    with pytest.raises(TypeError, match=r"got Data: make one with Batch\.from_data_list"):
+        objective(nn.Linear(3, 3), Data(pos=torch.randn(4, 3)), torch.randn(4, 3))
+    equivariant = Objective(method, augmenter, loss=nn.functional.mse_loss, beta=1.0, on_y=on_vectors)
+    with pytest.raises(ValueError, match=r"on_y=on_vectors moves .* got \(4, 1\)"):
+        equivariant(nn.Linear(3, 3), torch.randn(4, 3), torch.randn(4, 1))
     augmenter.to(torch.float64)
     loss, terms = objective(model, torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64))
     assert loss.dtype == torch.float64 and not any(term.requires_grad for term in terms.values())

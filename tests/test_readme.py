@@ -42,6 +42,7 @@ def claims() -> list[str]:
     """What the README says, each from the table or figure that it names."""
     out = {model: cell("semola_tab2", model, "out", "Accuracy") for model in ("SEMoLA", "CNN + GT aug, as SEMoLA", "CNN", "GCNN")}
     dial = pd.read_csv(ROOT / "figures" / "remul_fig2.csv").groupby(["model", "beta", "metric"]).score.mean()
+    prime = pd.read_csv(ROOT / "figures" / "remul_fig6.csv").groupby(["model", "beta"]).score.mean()["REMUL"]
     nbody = pd.read_csv(ROOT / "figures" / "remul_fig2.csv").groupby(["model", "metric"]).score.mean()
     run, atoms = errors("remul_tab1_wide").loc["run"], errors("remul_tab2")
     three = ["REMUL", "Transformer", "Transformer + aug"]
@@ -49,14 +50,21 @@ def claims() -> list[str]:
     inference = seconds["inference_s"]["GATr"] / seconds["inference_s"]["Transformer + REMUL"]
     return [
         f"worst cosine {worst(['semola_tab1'], 'Worst cosine'):.4f}",
-        f"{out['SEMoLA']:.1f} %; given the rotation {out['CNN + GT aug, as SEMoLA']:.1f}, plain {out['CNN']:.1f}",
+        f"{out['SEMoLA']:.1f} %; at its settings given the rotation {out['CNN + GT aug, as SEMoLA']:.1f}, plain {out['CNN']:.1f}",
         f"GCNN {out['GCNN']:.1f} %",
         f"worst action score {worst(['semola_tab8', 'semola_tab15', 'semola_tab18'], 'Worst action score'):.4f}",
-        ", ".join(f"{cell('semola_tab11', f'SEMoLA_{mask}', 'out', 'Action score'):.2f}" for mask in (2, 4, 0)),
-        f"E {dial['REMUL', 0, 'E']:.3f} at β = 0 and {dial['REMUL', 100, 'E']:.3f} at 100 with ±10°",
-        f"{dial['REMUL, Haar', 100, 'E']:.3f} with the whole group",
-        f"error {nbody['GATr', 'test_mse']:.4f}, REMUL's at least {dial['REMUL, Haar', :, 'test_mse'].min():.4f}",
-        "(" + ", ".join(f"{errors('remul_tab1_long').loc['run', 'mean'][model]:.3f}" for model in three[:2]) + "; n = 2)",
+        "{:.2f} with these blocks, {:.2f} with 4 × 4, {:.2f} with all entries".format(
+            *(cell("semola_tab11", f"SEMoLA_{mask}", "out", "Action score") for mask in (2, 4, 0))
+        ),
+        f"LieGAN's worst cosine {cell('semola_tab18', 'LieGAN', 'in', 'Worst cosine'):.4f}",
+        "errors {:.4f} (MLP), {:.4f} (rotation), {:.4f} (SEMoLA)".format(
+            *(cell("semola_tab19", model, "in", "MSE") for model in ("MLP", "MLP + GT aug", "SEMoLA"))
+        ),
+        f"E′ {prime[0]:.3f} at β = 0 and {prime[100]:.3f} at 100, turning by ±10°",
+        f"error {nbody['GATr', 'test_mse']:.4f} (GATr), at least {dial['REMUL, Haar', :, 'test_mse'].min():.4f} (REMUL, the whole group)",
+        " and ".join(f"{errors('remul_tab1_long').loc['run', 'mean'][model]:.3f}" for model in three[:2]) + " (of 96, n = 2)",
+        f"GATr {cell('remul_tab1', 'GATr', 'run', 'MSE'):.0f} ± {cell('remul_tab1', 'GATr', 'run', 'MSE', 'std'):.0f}, Transformer 0.27",
+        "{:.3f}, {:.3f}".format(*(cell("remul_tab1", model, "run", "MSE", "published") for model in ("GATr", "Transformer"))),
         " < ".join(f"{run['mean', model]:.3f}" for model in three),
         " < ".join(f"{run['published', model]:.3f}" for model in three),
         f"on {(atoms['mean', 'REMUL'] < atoms['mean', 'EGNN']).sum()} of {len(atoms)} molecules",

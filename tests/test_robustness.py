@@ -85,3 +85,16 @@ def test_what_cannot_be_meant_is_refused(points):
         equivariance_report(lambda x: x, so(3), points, samples=0)
     with pytest.raises(ValueError, match="NaN or infinite"):
         equivariance_report(lambda x: x / 0, so(3), points)
+
+
+def test_what_cannot_be_compared_is_refused(generator):
+    x = torch.randn(8, 3, generator=generator)
+    with pytest.raises(ValueError, match=r"on_y=on_vectors moves .* got \(8, 1\)"):
+        equivariance_report(lambda x: x.norm(dim=-1, keepdim=True), so(3), x, on_y=on_vectors)
+    with pytest.raises(ValueError, match=r"on_x=on_vectors moves .* got \(8, 3\)"):
+        equivariance_report(lambda x: x, so(2), x)
+    drops = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5))
+    with pytest.raises(ValueError, match=r"1 \(Dropout\) predicts otherwise in training: call eval\(\)"):
+        equivariance_report(drops, so(3), x)
+    assert equivariance_report(drops.eval(), so(3), x, on_y=on_vectors, samples=5).E > 0
+    assert "-" in str(equivariance_report(torch.zeros_like, so(3), x, on_y=on_vectors, samples=5)), "nothing to be a part of"

@@ -29,6 +29,7 @@ from lib.losses import METHODS
 from lib.protocol import Run
 
 WANTED = {"missing": ("missing", "stale"), "earlier": ("missing", "stale", "earlier"), "never": (), "all": None}  # the states to train
+SIZED = ("md17",)  # tasks whose scenarios have samples of their own size
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
 
 
@@ -171,10 +172,11 @@ def load_task(device: str, task: str, **options: Any) -> tuple[tasks.Task, dict[
 
 def estimates(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[float | None]:
     """Core-minutes of each run: its steps at the pace of the recorded run of its model, method and K that is nearest in size, slowed down
-    as much as it is larger; None without such. The size is the parameters of the network times the samples of a batch."""
+    as much as it is larger; None without such. The size is the parameters of the network times the samples of a batch. Where samples are of
+    a size of their own in each scenario, only runs of the same scenario are looked at."""
 
     def kind(run: Run) -> tuple:
-        return run["model"], run["method"], run.get("copies")
+        return run["model"], run["method"], run.get("copies"), run["scenario"] if run["task"] in SIZED else None
 
     def size(run: Run) -> int:
         return parameters_of(run) * run["batch_size"]

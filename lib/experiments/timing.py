@@ -22,7 +22,7 @@ from lib.experiments.canary import trainer_of
 from lib.experiments.freshness import code_digest
 from lib.experiments.settings import parameters
 from lib.experiments.store import RESULTS, MissingRecordError, provenance, read_record, write_record
-from lib.experiments.sweep import discovered, reuse_memory
+from lib.experiments.sweep import SIZED, discovered, reuse_memory
 from lib.experiments.trainable import Trainable
 from lib.experiments.values import DATA
 from lib.losses import WHOLE
@@ -36,7 +36,6 @@ IRRELEVANT = (  # what costs no time
     "basis", "restarts",
 )  # fmt: skip
 WEIGHTS = "lambda_"  # of terms: whether one is zero, so that its term is not computed, is what costs time
-SIZED = ("md17",)  # tasks whose scenarios have samples of their own size
 
 
 def probe_path(experiment: str, run: Run, results: Path = RESULTS) -> Path:

@@ -33,7 +33,7 @@ class Experiment:
     folder : where results/ and figures/ are read and written; None: the project's, or build/smoke at `smoke`.
     row, knobs : settings of that row to be changed, None where one is not: what they make is trained, and stands beside the records as
         yours; its record and all that is drawn with it go to build/yours.
-    seeds, scenarios : how many of the recorded ones that is trained on; or which, a list.
+    seeds, scenarios : how many of the recorded ones that is trained on; or which, a list, or names with commas between them.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Experiment:
         *,
         row: str = "",
         seeds: int | Sequence[int] = 1,
-        scenarios: int | Sequence[str] = 1,
+        scenarios: int | str | Sequence[str] = 1,
         **knobs: Any,
     ):
         self.name, self.profile = name, profile or os.environ.get("EQUIVARIANCE_PROFILE", "best")
@@ -67,12 +67,12 @@ class Experiment:
             self.frame = pd.concat([self.frame, self.yours], ignore_index=True)
             self.folder = BUILD / "yours"
 
-    def turn(self, row: str, seeds: int | Sequence, scenarios: int | Sequence, knobs: Mapping[str, Any]) -> pd.DataFrame:
+    def turn(self, row: str, seeds: int | Sequence, scenarios: int | str | Sequence, knobs: Mapping[str, Any]) -> pd.DataFrame:
         """The runs of that row with other settings, trained unless they are there, as rows of `frame`."""
         part = self.frame[self.frame.model == row]
         for name, wanted in {"scenario": scenarios, "seed": seeds}.items():
             recorded = list(part[name].unique())
-            wanted = recorded[:wanted] if isinstance(wanted, int) else wanted
+            wanted = wanted.split(",") if isinstance(wanted, str) else recorded[:wanted] if isinstance(wanted, int) else wanted
             refuse_unknown(dict.fromkeys(wanted), recorded, name, f" of {row}")
             part = part[part[name].isin(wanted)]
         bases = part.drop_duplicates(["scenario", "seed"]).run

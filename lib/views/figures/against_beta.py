@@ -17,6 +17,7 @@ from lib.views.figures.bases import YOURS, drawing, plain_ticks
 NOT_DRAWN = 1e-5  # of the largest baseline: an exactly equivariant network's error, rounding, is named in its panel, not drawn
 SIDE_BY_SIDE = 4  # scenarios in a row
 STROKES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))  # lines and markers of augmenters, for print without colours
+MINE = ", yours, seed "  # of a group, before the seed: others are several, and their line is a mean
 POINT, STAR = {"s": 10, "alpha": 0.6, "linewidth": 0, "zorder": 3}, {"s": 110, "edgecolor": "black", "linewidth": 0.7, "zorder": 4}
 
 
@@ -36,7 +37,7 @@ def dialled(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     rows, betas = [], {model: {run.get("lambda_equiv") for run in part} for model, part in frame.groupby("model").run}
     clips = any("clip" in run for run in frame.run)
     for run in frame.itertuples():
-        turned, yours = len(betas[run.model.removesuffix(YOURS)]) > 1, ", yours" if run.model.endswith(YOURS) else ""
+        turned, yours = len(betas[run.model.removesuffix(YOURS)]) > 1, f"{MINE}{run.seed}" if run.model.endswith(YOURS) else ""
         panel = ("gradual" if "gradual" in run.run else "constant") if turned else "baselines"
         place = {
             "panel": panel,
@@ -60,7 +61,7 @@ def looks_of(numbers: pd.DataFrame, strokes: Sequence[tuple[str, str]]) -> dict[
     colours = sns.color_palette("colorblind", 1 + len(groups))
     strokes = [("-", "o"), *itertools.islice(itertools.cycle(strokes), len(groups))]
     looks = {group: Look(colour, *stroke) for group, colour, stroke in zip(["", *groups], colours, strokes, strict=True)}
-    return {group: look._replace(marker="*") if group.endswith(", yours") else look for group, look in looks.items()}
+    return {group: look._replace(marker="*") if MINE in group else look for group, look in looks.items()}
 
 
 def against_beta(metrics: Mapping[str, str]) -> Callable[[pd.DataFrame], Figure]:
