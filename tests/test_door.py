@@ -20,7 +20,7 @@ def test_without_the_extra_it_says_which():
 
 
 def test_help_names_every_command_and_imports_no_torch():
-    code = "import sys; from lib.__main__ import main; sys.modules['torch'] = None; main(['--help'])"
+    code = "import sys; sys.modules['torch'] = None; from lib.__main__ import main; main(['--help'])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0 and not found.stderr
     assert all(f"\n    {command} " in found.stdout for command in ("data", "plan", "train", "time", "show", "verify"))

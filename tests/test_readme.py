@@ -10,6 +10,7 @@ import torch
 from lib.experiments.settings import experiments, parameters, plan
 from lib.experiments.store import read_record, record_path
 from lib.files import ROOT
+from lib.views.notebook import ahead
 from tests.snippets import run
 
 with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
@@ -46,6 +47,7 @@ def claims() -> list[str]:
     nbody = pd.read_csv(ROOT / "figures" / "remul_fig2.csv").groupby(["model", "metric"]).score.mean()
     run, atoms = errors("remul_tab1_wide").loc["run"], errors("remul_tab2")
     three = ["REMUL", "Transformer", "Transformer + aug"]
+    gatr, plain = (cell("remul_tab1", model, "run", "MSE") for model in ("GATr", "Transformer"))
     seconds = pd.read_csv(ROOT / "figures" / "remul_fig5.csv").pivot_table(index="batch_size", columns=["part", "model"], values="seconds")
     inference = seconds["inference_s"]["GATr"] / seconds["inference_s"]["Transformer + REMUL"]
     return [
@@ -63,7 +65,7 @@ def claims() -> list[str]:
         f"E′ {prime[0]:.3f} at β = 0 and {prime[100]:.3f} at 100, turning by ±10°",
         f"error {nbody['GATr', 'test_mse']:.4f} (GATr), at least {dial['REMUL, Haar', :, 'test_mse'].min():.4f} (REMUL, the whole group)",
         " and ".join(f"{errors('remul_tab1_long').loc['run', 'mean'][model]:.3f}" for model in three[:2]) + " (of 96, n = 2)",
-        f"GATr {cell('remul_tab1', 'GATr', 'run', 'MSE'):.0f} ± {cell('remul_tab1', 'GATr', 'run', 'MSE', 'std'):.0f}, Transformer 0.27",
+        f"GATr {gatr:.0f} ± {cell('remul_tab1', 'GATr', 'run', 'MSE', 'std'):.0f}, Transformer {plain:.2f}",
         "{:.3f}, {:.3f}".format(*(cell("remul_tab1", model, "run", "MSE", "published") for model in ("GATr", "Transformer"))),
         " < ".join(f"{run['mean', model]:.3f}" for model in three),
         " < ".join(f"{run['published', model]:.3f}" for model in three),
@@ -76,6 +78,18 @@ def claims() -> list[str]:
 @pytest.mark.parametrize("number", range(len(claims())))
 def test_a_number_in_the_readme_is_that_of_its_table(number):
     assert claims()[number] in README
+
+
+def test_what_it_calls_a_tie_is_one():
+    """Below two standard errors: E of REMUL at both ends of the dial, and REMUL beside the Transformer on running at `quick`."""
+    dial = pd.read_csv(ROOT / "figures" / "remul_fig2.csv").query("model == 'REMUL' and metric == 'E'")
+    assert ahead(*(dial[dial.beta == beta].score for beta in (100, 0)))[1] == "tie" and "(E: a tie)" in README
+    mean, std = ([cell("remul_tab1", model, "run", "MSE", part) for model in ("REMUL", "Transformer")] for part in ("mean", "std"))
+    assert abs(mean[0] - mean[1]) < 2 * (sum(spread**2 for spread in std) / 2) ** 0.5 and "a tie at `quick`" in README
+
+
+def test_the_notebook_of_times_says_the_ratios_of_the_readme():
+    assert claims()[-1].removesuffix(" times") in (ROOT / "notebooks" / "timing.ipynb").read_text()
 
 
 def minutes() -> dict[str, float]:
