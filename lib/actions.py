@@ -43,6 +43,16 @@ def on_bodies(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B N F"]) -> Float[T
 
 
 @autocast_off
+def on_atoms(g: Float[Tensor, "B K 4 4"], x: Float[Tensor, "B N 4"]) -> Float[Tensor, "B K N 4"]:
+    """The same affine map on the position (x, y, z, 1) of each atom (atomic number, position); a place without an atom, number 0, stays 0."""
+    x = as_precise(x, g)
+    number, position = x[..., :1], x[..., 1:]
+    moved = torch.einsum("bkij,bmj->bkmi", g[..., :3, :3], position) + g[..., None, :3, 3]
+    number = number.unsqueeze(1).expand(*moved.shape[:-1], 1)
+    return torch.cat([number, torch.where(number > 0, moved, 0.0)], -1)
+
+
+@autocast_off
 def on_images(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B K c h w"]:
     """(g x)(p) = x(g p): the 3x3 affine map g moves the sampling grid over [-1, 1]^2; bilinear, zero outside.
 

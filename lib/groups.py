@@ -71,6 +71,17 @@ def affine_family(*, dtype: torch.dtype = torch.float32) -> Float[Tensor, "6 3 3
     return torch.cat([0.1 * translations(2, dtype=dtype), affine(torch.stack(linear))])
 
 
+def affine_family_3d(*, dtype: torch.dtype = torch.float32) -> Float[Tensor, "12 4 4"]:
+    """Twelve generators that span the affine maps of space: rotations, symmetric shears, a scaling of each axis, translations (times 0.5).
+
+    Source: Augerino (Benton et al. 2020), its module for molecules.
+    """
+    e = [[elementary(3, i, j, dtype=dtype) for j in range(3)] for i in range(3)]
+    shears = [e[i][j] + e[j][i] for i, j in ((0, 1), (0, 2), (1, 2))]
+    linear = torch.cat([so(3, dtype=dtype), torch.stack([*shears, *(e[i][i] for i in range(3))])])
+    return torch.cat([affine(linear), 0.5 * translations(3, dtype=dtype)])
+
+
 @autocast_off
 def bracket(a: Float[Tensor, "*batch n n"], b: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
     """The Lie bracket [a, b] = ab - ba."""

