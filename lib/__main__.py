@@ -102,7 +102,7 @@ def arguments_of(parser: ArgumentParser) -> None:
     command(plan, "list an experiment's runs, their states and their cost", experiment=True)
     added = command(train, "train what has no record, or a stale one", experiment=True, device=True)
     added.add_argument("--which", default="missing", help="missing (the default; stale runs too), earlier (those too), or all")
-    added.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so many minutes")
+    added.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many; the same command goes on from there")
     added.add_argument("--backend", default="loky", help="loky (as many processes as cores), multiprocessing, or serial")
     added = command(time, "measure an experiment's methods, one after another", experiment=True, device=True)
     added.add_argument("--again", action="store_true", help="what is there, too")

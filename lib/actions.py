@@ -44,7 +44,7 @@ def on_bodies(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B N F"]) -> Float[T
 
 @autocast_off
 def on_atoms(g: Float[Tensor, "B K 4 4"], x: Float[Tensor, "B N 4"]) -> Float[Tensor, "B K N 4"]:
-    """The same affine map on the position (x, y, z, 1) of each atom (atomic number, position); a place without an atom, number 0, stays 0."""
+    """The same affine map on the position of each atom (atomic number, position); a place without an atom, number 0, stays 0."""
     x = as_precise(x, g)
     number, position = x[..., :1], x[..., 1:]
     moved = torch.einsum("bkij,bmj->bkmi", g[..., :3, :3], position) + g[..., None, :3, 3]
@@ -67,6 +67,18 @@ def on_images(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B c h w"]) -> Float
     grid = torch.einsum("bkij,pj->bkpi", g[..., :2, :], pixels).reshape(batch, copies * height, width, 2)
     moved = torch.nn.functional.grid_sample(x, grid, align_corners=True)
     return moved.reshape(batch, channels, copies, height, width).transpose(1, 2)
+
+
+@autocast_off
+def on_films(g: Float[Tensor, "B K 2 2"], x: Float[Tensor, "B T 2 h w"]) -> Float[Tensor, "B K T 2 h w"]:
+    """(g x)(p) = g x(g^-1 p): a rotation about the middle of T fields of vectors (u, v), rows from the south, columns from the west.
+
+    Bilinear, zero outside; a quarter turn moves points to points. Source: REMUL sec. A.
+    """
+    x = as_precise(x, g)
+    back = torch.nn.functional.pad(g.mT, (0, 1, 0, 1))
+    moved = on_images(back, x.flatten(1, 2)).unflatten(2, x.shape[1:3])
+    return torch.einsum("bkij,bktjhw->bktihw", g, moved)
 
 
 def pixel_grid(height: int, width: int, *, dtype=torch.float32, device="cpu") -> Float[Tensor, "pixels 3"]:

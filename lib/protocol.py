@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,14 +23,26 @@ class NonFiniteLossError(FloatingPointError):
 Run = Mapping[str, Any]  # names to plain values, all that makes a run: see `lib.experiments.settings.plan`
 
 
-def batches(count: int, size: int, draws: torch.Generator) -> Iterator[Int[Tensor, " size"]]:
-    """Which of `count` samples are in one batch after another: epochs in random order, a remainder smaller than a batch left out."""
-    order = torch.empty(0, dtype=torch.long, device=draws.device)
-    while True:
-        if len(order) < size:
-            order = torch.randperm(count, generator=draws, device=draws.device)
-        yield order[:size]
-        order = order[size:]
+class Batches:
+    """Which of `count` samples are in one batch after another: epochs in random order, a remainder smaller than a batch left out.
+
+    Attributes
+    ----------
+    order : what is left of an epoch.  draws : the generator that the next one comes from.
+    """
+
+    def __init__(self, count: int, size: int, draws: torch.Generator):
+        self.count, self.size, self.draws = count, size, draws
+        self.order = torch.empty(0, dtype=torch.long, device=draws.device)
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Int[Tensor, " size"]:
+        if len(self.order) < self.size:
+            self.order = torch.randperm(self.count, generator=self.draws, device=self.draws.device)
+        batch, self.order = self.order[: self.size], self.order[self.size :]
+        return batch
 
 
 def looks(run: Run) -> list[int]:

@@ -25,7 +25,7 @@ from lib.exponential import exp_map
 from lib.groups import gaussian_start, normalised
 from lib.losses import SIMILARITIES, orthogonality_penalty
 from lib.metrics import basis_cosine
-from lib.protocol import Run, add_point, batches, looks
+from lib.protocol import Batches, Run, add_point, looks
 from lib.tasks import Task
 
 
@@ -67,7 +67,7 @@ def discover(task: Task, run: Run, progress: Callable[[int], None] | None = None
         generator_step = torch.optim.Adam([basis], lr=run["lr"], betas=(0.5, 0.999), fused=True)
         discriminator_step = torch.optim.Adam(discriminator.parameters(), lr=run["lr_discriminator"], fused=True)
         draws, size = random_stream(seed, "augment", device), min(run["batch_size"], len(y_train))
-        chosen, checks, curves = batches(len(y_train), size, random_stream(seed, "batches", device)), looks(run), {}
+        chosen, checks, curves = Batches(len(y_train), size, random_stream(seed, "batches", device)), looks(run), {}
         for step, of in enumerate(itertools.islice(chosen, run["steps"]), 1):
             x, y = x_train[of], y_train[of]
             g = exp_map(coefficients(run, size, draws, dtype), basis * mask)

@@ -9,7 +9,7 @@ import pandas as pd
 from lib.experiments.settings import labelled_plan
 from lib.experiments.sweep import records
 
-SEARCHED = {"nbody": "search_beta", "mocap": "search_equal", "mocap_mlp": "search_equal", "md17": "search_equal"}
+SEARCHED = {"nbody": "search_beta", "mocap": "search_equal", "mocap_mlp": "search_equal", "md17": "search_equal", "flow": "search_equal"}
 
 
 def chosen_betas(experiment: str) -> dict[tuple[str, str], float]:
@@ -22,7 +22,8 @@ def chosen_betas(experiment: str) -> dict[tuple[str, str], float]:
     for label, run, record in zip(labels, runs, records(experiment, runs), strict=True):
         if "lambda_equiv" in run:
             setting = json.dumps({**run, "seed": None}, sort_keys=True)
-            found.append((label, run["scenario"], run["lambda_equiv"], setting, record["metrics"]["val_mse"]))
+            error = next(value for name, value in record["metrics"].items() if name.startswith("val_"))
+            found.append((label, run["scenario"], run["lambda_equiv"], setting, error))
     trials = pd.DataFrame(found, columns=["row", "scenario", "beta", "setting", "error"])
     means = trials.groupby(["row", "scenario", "beta", "setting"]).error.mean().reset_index()
     return {place: part.beta[part.error.idxmin()] for place, part in means.groupby(["row", "scenario"]) if part.beta.nunique() > 1}

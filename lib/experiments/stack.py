@@ -16,7 +16,7 @@ from lib.experiments.evaluation import validation_loss
 from lib.experiments.trainable import Trainable, draws, seeded
 from lib.gradual import Gradual, last_name
 from lib.losses import Phase
-from lib.protocol import Run, add_point, batches, decayed, phase_of
+from lib.protocol import Batches, Run, add_point, decayed, phase_of
 from lib.tasks import Task
 
 # What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
@@ -56,9 +56,10 @@ class Stack:
             self.gradual = Gradual(self.theta.new_tensor(initial), **self.first["gradual"])
         count = len(task.train[1])
         self.size = min(self.first["batch_size"], count)
-        self.batches = [batches(count, self.size, random_stream(run["seed"], "batches", device)) for run in runs]
+        self.batches = [Batches(count, self.size, random_stream(run["seed"], "batches", device)) for run in runs]
         self.augmentations = [random_stream(run["seed"], "augment", device) for run in runs]
         noises = [random_stream(run["seed"], "dropout") for run in runs] if draws(template.model, task.train[0][:2]) else None
+        self.noises = noises or []
         self.gradients = stack_gradients(template, layout, weights, self.gradual, noises)
         self.curves, self.norm = [{} for _ in runs], None
         self.clipped = self.theta.new_zeros(len(runs), 1)
@@ -93,6 +94,31 @@ class Stack:
             add_point(curves, point, self.runs[i]["seed"])
         return torch.stack(losses)[:, None]
 
+    def state(self) -> dict[str, Tensor]:
+        """All that later steps depend on: parameters, what the optimiser and GradNorm remember, what is left of each epoch, all streams."""
+        found = {prefix + name: getattr(holder, name) for prefix, holder, name in self.remembered()}
+        found |= {f"order.{i}": batches.order for i, batches in enumerate(self.batches)}
+        return found | {f"stream.{i}": stream.get_state() for i, stream in enumerate(self.streams())}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` said."""
+        for prefix, holder, name in self.remembered():
+            setattr(holder, name, state[prefix + name])
+        for i, batches in enumerate(self.batches):
+            batches.order = state[f"order.{i}"]
+        for i, stream in enumerate(self.streams()):
+            stream.set_state(state[f"stream.{i}"].cpu())
+
+    def remembered(self) -> list[tuple[str, object, str]]:
+        """Prefix, holder and name of each tensor that a step changes; GradNorm's are there from its first step on."""
+        names = [("", self, "theta"), ("", self, "clipped"), *(("adam.", self.adam, name) for name in ("mean", "square", "steps"))]
+        ofs = ("weights", "scaled", "floored", "targets", "first_losses", "first_norms") if self.gradual is not None else ()
+        return names + [("gradual.", self.gradual, name) for name in ofs]
+
+    def streams(self) -> list[torch.Generator]:
+        """What the members draw from: batches, augmentations, dropout."""
+        return [*(batches.draws for batches in self.batches), *self.augmentations, *self.noises]
+
     def trainable(self, vector: Float[Tensor, " parameters"]) -> Trainable:
         """The trainable with these parameters; the same one at every call."""
         nn.utils.vector_to_parameters(vector.clone(), self.template.parameters())  # aligned as in a stack of one
@@ -125,7 +151,11 @@ def stack_gradients(
         vector, *offsets = unknowns
         return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight, phase, *offsets))
 
-    gradient = grad_and_value(loss_of, has_aux=True)
+    def gradient(unknowns: tuple[Tensor, ...], *batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """Of one member, by autograd itself: under `torch.func.grad` a SiLU's backward pass is four operators in place of one."""
+        unknowns = tuple(unknown.detach().requires_grad_() for unknown in unknowns)
+        loss, terms = loss_of(unknowns, *batch)
+        return torch.autograd.grad(loss, unknowns, materialize_grads=True), {name: term.detach() for name, term in terms.items()}
 
     def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
         drawn = coefficients or [None] * len(weights)
@@ -137,14 +167,16 @@ def stack_gradients(
             with nullcontext() if noises is None else seeded(noises[i], vector.device):
                 # a copy, so that its alignment in memory, and with it the rounding, is that of a stack of one
                 parts.append(gradient((vector.clone(), *offsets), *rest, phase))
-        return [torch.stack(g) for g in zip(*(g for g, _ in parts), strict=True)], [terms for _, (_, terms) in parts]
+        return [torch.stack(g) for g in zip(*(g for g, _ in parts), strict=True)], [terms for _, terms in parts]
 
     def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
         weight = {name: theta.new_tensor([w[name] for w in weights]) for name in weights[0]}
         weight |= {} if gradual is None else dict(zip(balanced, gradual.weights, strict=True))
         draws = None if coefficients is None else torch.stack(list(coefficients))
         dims = ((0, *[None for _ in offsets]), 0, 0, None if draws is None else 0, 0 if weight else None, None)
-        g, (_, terms) = vmap(gradient, in_dims=dims)((theta, *offsets), torch.stack(list(x)), torch.stack(list(y)), draws, weight, phase)
+        g, (_, terms) = vmap(grad_and_value(loss_of, has_aux=True), in_dims=dims)(
+            (theta, *offsets), torch.stack(list(x)), torch.stack(list(y)), draws, weight, phase
+        )
         return g, [{name: term[i] for name, term in terms.items()} for i in range(len(weights))]
 
     looped = noises is not None or (template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False))

@@ -19,7 +19,9 @@ import torch
 from tqdm import tqdm
 
 from lib import models, tasks
+from lib.experiments import adversarial
 from lib.experiments.canary import canary, trainer_of
+from lib.experiments.checkpoint import Checkpoint, OutOfTimeError
 from lib.experiments.freshness import code_digest, data_of, fingerprint, loader_digest, state
 from lib.experiments.settings import plan, profile_of
 from lib.experiments.stack import STACKABLE
@@ -72,8 +74,9 @@ def train_missing(
     """Train the runs whose record is missing or stale (`which` = "missing"), those too whose canary is of an earlier form ("earlier"), or
     all of them; returns how many are left.
 
-    A record is written as soon as its run ends, so a killed sweep loses the runs in flight only. No run starts after `minutes`.
-    Runs of one shape train as one stack; on a CPU as many train at once as there are cores, each with one thread unless told otherwise.
+    A record is written as soon as its run ends. What is in flight when the `minutes` are over, or is killed, goes on from its checkpoint at
+    the next call, by the same code on the same device (`lib.experiments.checkpoint`; LieGAN begins anew). Runs of one shape train as one
+    stack; on a CPU as many train at once as there are cores, each with one thread unless told otherwise.
 
     Parameters
     ----------
@@ -97,7 +100,7 @@ def train_missing(
         for stack in stacked(runs, device):
             if time.monotonic() > deadline:
                 return
-            yield joblib.delayed(train_stack)(experiment, stack, device, results, threads)
+            yield joblib.delayed(train_stack)(experiment, stack, device, results, threads, deadline)
 
     pool = joblib.Parallel(workers, backend=backend, pre_dispatch="n_jobs", batch_size=1, return_as="generator_unordered")
     with tqdm(total=len(todo), desc=experiment, unit="run", disable=not todo) as bar:
@@ -135,8 +138,10 @@ def reuse_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", results: Path = RESULTS, threads: int = 1) -> int:
-    """Train one stack, write its records, return how many."""
+def train_stack(
+    experiment: str, stack: Sequence[Run], device: str = "cpu", results: Path = RESULTS, threads: int = 1, deadline: float = float("inf")
+) -> int:
+    """Train one stack until `deadline` (of `time.monotonic`) at most, write its records, return how many: none if it has to go on later."""
     torch.set_num_threads(threads)
     reuse_memory()
     canaries = [canary(run) for run in stack]  # first: where one fails, nothing that was trained is lost
@@ -146,10 +151,17 @@ def train_stack(experiment: str, stack: Sequence[Run], device: str = "cpu", resu
     source, trainer = discovered(experiment, first, results), trainer_of(first)
     known = None if source is None else torch.tensor(source["basis"])
     made |= {} if source is None else {"known": basis_digest(source)}
-    results_of_stack = trainer.fit(task, stack, known=known)
+    checkpoint = Checkpoint(Path(results).parent / "build" / "checkpoints", stack, made["digest"], device, deadline)
+    options = {} if trainer is adversarial else {"checkpoint": checkpoint}
+    try:
+        results_of_stack = trainer.fit(task, stack, known=known, **options)
+    except OutOfTimeError as over:
+        print(over)
+        return 0
     made |= {"wall_s": (time.perf_counter() - started) / len(stack), "data": task.data, "sha256": task.sha256, "fingerprint": shadow}
     for run, result, replayed in zip(stack, results_of_stack, canaries, strict=True):
         write_record(record_path(experiment, run, results), {"run": run, **result, "canary": replayed, **made})
+    checkpoint.remove()
     return len(stack)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lib.experiments.checkpoint import Checkpoint
 from lib.experiments.evaluation import evaluate, evaluating
 from lib.experiments.loss_surface import loss_surface, ruggedness
 from lib.experiments.stack import Stack
@@ -31,6 +32,7 @@ def fit(
     known: Tensor | None = None,
     noise: float = 0.0,
     favoured: int | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> list[dict[str, Any]]:
     """Train the runs as one stack on the task's device and evaluate the best weights on validation; one result a run.
 
@@ -45,6 +47,7 @@ def fit(
     noise : standard deviation of what is added to the start of every parameter, the basis too.
     favoured : the look at validation, counted from 0, whose score counts for the best: each is multiplied by 1 plus its distance from it.
         For `lib.experiments.canary`, which has to see that the best weights are kept and not the last.
+    checkpoint : what the training goes on from, if it is there, and where it is kept from time to time.
 
     A run with a `surface` has the loss around its best weights too, on that many points in each of two directions. A run with `restarts` is
     trained that many times, see `best_of_restarts`.
@@ -52,16 +55,22 @@ def fit(
     Raises
     ------
     ValueError : runs that differ in more than `STACKABLE`.  NonFiniteLossError : a loss became NaN or infinite.
+    OutOfTimeError : the checkpoint's deadline is over.
 
     Source: SEMoLA A.1 (Adam, one learning rate, other defaults). Keeping the best weights on validation is Ours for SEMoLA; for REMUL it is
     GATr's early stopping, with fewer validations unless a run's `evaluations` asks for more, and without a network's own penalty in the
     validation loss. A remainder of the samples smaller than a batch is left out.
     """
     if "restarts" in runs[0]:
-        return best_of_restarts(task, runs, progress, known=known, noise=noise, favoured=favoured)
+        return best_of_restarts(task, runs, progress, known=known, noise=noise, favoured=favoured, checkpoint=checkpoint)
     started, stack, checks = time.perf_counter(), Stack(task, runs, known, noise), looks(runs[0])
-    best, best_loss = stack.theta.clone(), stack.theta.new_full((len(runs), 1), torch.inf)
-    for step in range(1, runs[0]["steps"] + 1):
+    best, best_loss, done, before = stack.theta.clone(), stack.theta.new_full((len(runs), 1), torch.inf), 0, 0.0
+    kept = None if checkpoint is None else checkpoint.read(stack.theta.device)
+    if kept is not None:
+        state, (done, before, stack.curves) = kept
+        stack.restore(state)
+        best, best_loss = state["best"], state["best_loss"]
+    for step in range(done + 1, runs[0]["steps"] + 1):
         terms = stack.step(step)
         if step in checks:
             now = stack.look(step, terms)
@@ -70,7 +79,10 @@ def fit(
             best, best_loss = torch.where(now < best_loss, stack.theta, best), torch.minimum(now, best_loss)
         if progress:
             progress(len(runs))
-    spent = (time.perf_counter() - started) / len(runs)
+        if checkpoint is not None and checkpoint.due():
+            state = {**stack.state(), "best": best, "best_loss": best_loss}
+            checkpoint.keep(state, [step, before + time.perf_counter() - started, stack.curves])
+    spent = (before + time.perf_counter() - started) / len(runs)
     found = zip(runs, best, stack.curves, strict=True)
     return [{**judged(stack.trainable(vector), task, run), "curves": curves, "train_s": spent} for run, vector, curves in found]
 

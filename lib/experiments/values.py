@@ -40,10 +40,11 @@ POSITIVE = Kind(False, lambda value: value > 0, "positive")
 SHARE = Kind(False, lambda value: 0 < value <= 1, "a share of the steps in (0, 1], or null for none")
 KINDS = {
     **dict.fromkeys(("n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies"), COUNT),
-    **dict.fromkeys(("test_copies", "timesteps", "horizon", "restarts", "evaluations"), COUNT),
+    **dict.fromkeys(("test_copies", "timesteps", "horizon", "restarts", "evaluations", "heavy"), COUNT),
     **dict.fromkeys(("gamma", "lr", "lr_discriminator", "sigma", "clip"), POSITIVE),
     **dict.fromkeys(("warmup", "decay"), SHARE),
     "seed": WHOLE,
+    "strength": WEIGHT,
     "surface": Kind(True, lambda value: value >= 3, "at least 3 points each way"),
     "lr_decay": SHARE._replace(words="a share of the learning rate in (0, 1], or null for none"),
     "norm": POSITIVE._replace(words="sqrt_dim, a positive number, or null for none"),

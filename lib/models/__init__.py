@@ -23,6 +23,9 @@ MODELS = {
     "gnn": ("lib.models.gnn", "GNN"),
     "egnn": ("lib.models.egnn", "EGNN"),
     "lieconv": ("lib.models.lieconv", "LieConv"),
+    "flow_cnn": ("lib.models.rollout", "FlowCNN"),
+    "e2cnn": ("lib.models.e2cnn", "E2CNN"),
+    "rsteer": ("lib.models.rsteer", "RSteer"),
     "vector": ("lib.models.discriminators", "VectorDiscriminator"),
     "image": ("lib.models.discriminators", "ImageDiscriminator"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
@@ -20,7 +20,10 @@ class Normalised(nn.Sequential):
 
 
 class PairWeights(nn.Module):
-    """Of each pair of atoms 16 weights: a network of both positions, or of their difference. Its first layer is taken of each atom once."""
+    """Of each pair of atoms 16 weights: a network of both positions, or of their difference. Its first layer is taken of each atom once.
+
+    Where `some` pairs are given (places in a list of all B N^2), only these are computed; the others' weights are 0.
+    """
 
     def __init__(self, pairs: str):
         super().__init__()
@@ -28,23 +31,26 @@ class PairWeights(nn.Module):
         self.first = nn.Linear(3 if self.relative else 6, HIDDEN)
         self.rest = nn.Sequential(nn.LayerNorm(HIDDEN), nn.SiLU(), Normalised(HIDDEN, HIDDEN), Normalised(HIDDEN, WEIGHTS))
 
-    def forward(self, position: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N N 16"]:
-        weight = self.first.weight
+    def forward(self, position: Float[Tensor, "B N 3"], some: Int[Tensor, " P"] | None = None) -> Float[Tensor, "B N N 16"]:
+        weight, (batch, n) = self.first.weight, position.shape[:2]
         own, other = (weight, -weight) if self.relative else weight.split(3, 1)
-        pair = (position @ own.T + self.first.bias).unsqueeze(2) + (position @ other.T).unsqueeze(1)
-        return self.rest(pair)
+        own, other = position @ own.T + self.first.bias, position @ other.T
+        if some is None:
+            return self.rest(own.unsqueeze(2) + other.unsqueeze(1))
+        first, second = some // n, some // n**2 * n + some % n  # atoms, counted through the batch
+        found = self.rest(own.flatten(0, 1).index_select(0, first) + other.flatten(0, 1).index_select(0, second))
+        return found.new_zeros(batch * n * n, WEIGHTS).index_copy(0, some, found).view(batch, n, n, WEIGHTS)
 
 
 class Convolution(nn.Module):
-    """x_i -> W mean_j (weights_ij (x) x_j), over all atoms j, i among them."""
+    """x_i -> W sum_j share_j weights_ij (x) x_j, over all atoms j, i among them: with equal shares a mean."""
 
     def __init__(self, channels: int, pairs: str):
         super().__init__()
         self.weights, self.mix = PairWeights(pairs), nn.Linear(WEIGHTS * channels, channels)
 
-    def forward(self, x: Float[Tensor, "B N C"], position: Float[Tensor, "B N 3"], there: Bool[Tensor, "B N"]) -> Float[Tensor, "B N C"]:
-        share = there.to(x.dtype) / there.sum(1, keepdim=True)  # no molecule is empty
-        weights = self.weights(position).mT.flatten(1, 2)  # (B, N 16, N)
+    def forward(self, x: Float[Tensor, "B N C"], share: Float[Tensor, "B N"], *pairs: Tensor | None) -> Float[Tensor, "B N C"]:
+        weights = self.weights(*pairs).mT.flatten(1, 2)  # (B, N 16, N)
         gathered = weights @ (x * share.unsqueeze(-1))
         return self.mix(gathered.unflatten(1, (-1, WEIGHTS)).flatten(2))
 
@@ -57,9 +63,9 @@ class Bottleneck(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(size) for size in (channels, inner, inner))
         self.down, self.convolution, self.up = nn.Linear(channels, inner), Convolution(inner, pairs), nn.Linear(inner, channels)
 
-    def forward(self, x: Float[Tensor, "B N C"], position: Float[Tensor, "B N 3"], there: Bool[Tensor, "B N"]) -> Float[Tensor, "B N C"]:
+    def forward(self, x: Float[Tensor, "B N C"], share: Float[Tensor, "B N"], *pairs: Tensor | None) -> Float[Tensor, "B N C"]:
         inner = self.down(silu(self.norms[0](x)))
-        inner = self.convolution(silu(self.norms[1](inner)), position, there)
+        inner = self.convolution(silu(self.norms[1](inner)), share, *pairs)
         return x + self.up(silu(self.norms[2](inner)))
 
 
@@ -80,7 +86,7 @@ class LieConv(nn.Module):
     over the batch, is Ours: a prediction must not hang on what it is predicted beside.
     """
 
-    loops_on_cpu = True  # a batch is cut to its largest molecule, which vmap cannot
+    loops_on_cpu = True  # there only pairs of atoms that are there are computed, which vmap cannot
 
     def __init__(
         self, inputs: torch.Size, outputs: torch.Size, generators: Tensor | None = None, *, channels: int = 1536, blocks: int = 6,
@@ -97,13 +103,16 @@ class LieConv(nn.Module):
         self.norm, self.last = nn.LayerNorm(channels), nn.Linear(channels, 1)
 
     def forward(self, x: Float[Tensor, "B N 4"]) -> Float[Tensor, " B"]:
-        x = x[:, : int((x[..., 0] > 0).sum(1).max())]
+        there, some = x[..., 0] > 0, None
+        if x.device.type == "cpu":  # no time for places that are empty; on a GPU, and for vmap, shapes are fixed
+            x = x[:, : int(there.sum(1).max())]
+            there = x[..., 0] > 0
+            some = (there.unsqueeze(2) & there.unsqueeze(1)).flatten().nonzero().squeeze(1)
         number, position = x[..., :1], x[..., 1:]
-        there = number.squeeze(-1) > 0
+        share = there.to(x.dtype) / there.sum(1, keepdim=True)  # no molecule is empty
         powers = torch.cat([torch.ones_like(number), number / 9, (number / 9) ** 2], -1)
         one_hot = (number == self.species).to(x.dtype)
         h = self.embed((one_hot.unsqueeze(-1) * powers.unsqueeze(-2)).flatten(2))
         for block in self.blocks:
-            h = block(h, position, there)
-        energies = self.last(silu(self.norm(h))).squeeze(-1)
-        return (energies * there).sum(1) / there.sum(1)
+            h = block(h, share, position, some)
+        return (self.last(silu(self.norm(h))).squeeze(-1) * share).sum(1)

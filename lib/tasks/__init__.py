@@ -24,10 +24,21 @@ TASKS = (
     "mocap",
     "md17",
     "qm9",
+    "flow",
     "tokens",
 )
 
-OPTIONS = ("scenario", "timesteps", "scaled", "axes", "horizon", "assignment", "centred")  # what tasks are loaded with, each those it has
+OPTIONS = (
+    "scenario",
+    "timesteps",
+    "scaled",
+    "axes",
+    "horizon",
+    "assignment",
+    "centred",
+    "strength",
+    "heavy",
+)  # what tasks are loaded with, each those it has
 SIZES = ("n_train", "n_eval")
 
 

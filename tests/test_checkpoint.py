@@ -1,0 +1,102 @@
+"""A training that is killed, or whose time is up, goes on from its checkpoint bit by bit."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from lib import tasks
+from lib.experiments import checkpoint, freshness, settings, sweep, training
+from lib.experiments.checkpoint import Checkpoint, OutOfTimeError
+from lib.experiments.store import read_record, record_path
+from lib.files import ROOT
+
+SMALL = {"n_train": 300, "n_eval": 20, "error_samples": 4, "error_draws": 2, "batch_size": 32}
+STACKS = {  # experiment, label, seeds, steps
+    "semola": ("discrete_rotation", "SEMoLA", [3, 4], 1500),
+    "gradual": ("nbody", "REMUL gradual", [3], 150),
+    "clipped": ("nbody", "GATr", [3], 40),
+}
+TRAIN = """
+import json, sys
+from pathlib import Path
+from lib.experiments import checkpoint, sweep
+checkpoint.EVERY = 0.2
+sweep.train_stack(sys.argv[1], json.loads(sys.argv[3]), results=Path(sys.argv[2]))
+"""
+
+
+def stack_of(name: str) -> tuple[str, list]:
+    experiment, label, seeds, steps = STACKS[name]
+    planned = settings.labelled_plan(experiment, "smoke", seeds=seeds, **SMALL, steps=steps)
+    runs = [run for found, run in planned if found == label]
+    return experiment, [run for run in runs if run.get("lambda_equiv") == runs[-1].get("lambda_equiv")]
+
+
+def outcomes(experiment: str, stack: list, results) -> list[dict]:
+    records = [read_record(record_path(experiment, run, results)) for run in stack]
+    return [{name: record[name] for name in ("metrics", "basis", "curves", "run")} for record in records]
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_killed_training_goes_on_bit_by_bit(name, tmp_path):
+    experiment, stack = stack_of(name)
+    assert len(stack) == len(STACKS[name][2])
+    killed, whole = tmp_path / "killed" / "results", tmp_path / "whole" / "results"
+    command = [sys.executable, "-c", TRAIN, experiment, str(killed), json.dumps(stack)]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    folder, started = killed.parent / "build" / "checkpoints", time.monotonic()
+    while not list(folder.glob("*.npz")) and process.poll() is None and time.monotonic() - started < 120:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (path,) = folder.glob("*.npz")
+    with np.load(path, allow_pickle=False) as kept:
+        step, *_ = json.loads(str(kept["plain"]))
+    assert 0 < step < STACKS[name][3], "it was not killed in the middle"
+    assert not list(killed.rglob("*.json"))
+
+    assert sweep.train_stack(experiment, stack, results=killed) == len(stack)
+    assert not path.exists()
+    assert sweep.train_stack(experiment, stack, results=whole) == len(stack)
+    assert outcomes(experiment, stack, killed) == outcomes(experiment, stack, whole)
+
+
+def test_when_the_time_is_up_the_next_call_goes_on(tmp_path):
+    _, stack = stack_of("semola")
+    options = {name: value for name, value in freshness.data_of(stack[0]).items() if name != "task"}
+    task, results, slices = tasks.load("discrete_rotation", **options), None, 0
+    while results is None:
+        slices += 1
+        with contextlib.suppress(OutOfTimeError):
+            results = training.fit(task, stack, checkpoint=Checkpoint(tmp_path, stack, "digest", "cpu", time.monotonic() + 0.3))
+    assert slices > 1
+    for sliced, whole in zip(results, training.fit(task, stack), strict=True):
+        assert {**sliced, "train_s": 0} == {**whole, "train_s": 0}
+
+
+def test_another_codes_checkpoint_is_not_taken_up(tmp_path):
+    mine, other = (Checkpoint(tmp_path, [{"seed": 0}], digest, "cpu") for digest in ("mine", "other"))
+    mine.keep({"theta": torch.ones(2)}, [1])
+    assert other.read(torch.device("cpu")) is None
+    tensors, plain = mine.read(torch.device("cpu"))
+    assert tensors["theta"].equal(torch.ones(2)) and plain == [1]
+
+
+def test_nothing_is_kept_before_it_is_due_and_nothing_half(tmp_path, monkeypatch):
+    kept = Checkpoint(tmp_path, [{"seed": 0}], "digest", "cpu")
+    assert not kept.due()
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    assert kept.due()
+    with pytest.raises(TypeError):
+        kept.keep({}, object())  # no JSON
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(OutOfTimeError, match="goes on from"):
+        Checkpoint(tmp_path, [{"seed": 0}], "digest", "cpu", deadline=0.0).keep({}, [1])
