@@ -72,7 +72,8 @@ class Bottleneck(nn.Module):
 class LieConv(nn.Module):
     """Atoms (number, position) to a number a molecule: the mean over its atoms. 21,316,129 parameters at 1,536 channels and six blocks.
 
-    An atom's features are its species, as one of five, times 1, Z/9 and (Z/9)^2. Every atom is every other's neighbour.
+    A molecule's atoms come first, then empty places. An atom's features are its species, as one of five, times 1, Z/9 and (Z/9)^2; every
+    atom is every other's neighbour.
 
     Parameters
     ----------

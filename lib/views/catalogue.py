@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib.views.figures import ablations, against_beta, bases, chemistry, durations, generators
+from lib.views.figures import ablations, against_beta, bases, chemistry, dial, durations, generators
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ SIZES = {
 }
 DEGREES = {"Layers": ("layers", "1"), "Degrees": ("degrees", "1")}
 OF_MLPS = {"Hidden dim": ("channels", "1"), "Layers": ("blocks", "1"), "Parameters": ("parameters", "1")}
-OF_GNNS = {"Layers": ("layers", "1"), "Hidden dim": ("channels", "1"), "Parameters": ("parameters", "1")}
+LAYERED = {"Layers": ("layers", "1"), "Hidden dim": ("channels", "1"), "Parameters": ("parameters", "1")}
 TRAINING = {"Training steps": ("steps", "1"), "Batch size": ("batch_size", "1"), "Learning rate": ("lr", "1")}
 EPOCHS = {"Epochs": ("epochs", "1"), **TRAINING}
 IN_RAW_UNITS = {**MSE, **RAW}
@@ -68,6 +68,11 @@ MOLECULAR = {"MSE": ("test_mse", "Å²"), "E": ("E", "Å"), "E'": ("E_prime", "�
 TRANSFORMERS = ("SE(3)-Transformer", "GATr", "Transformer", "Transformer + aug", "REMUL")
 PERCEPTRONS = ("EMLP", "RPP", "PER", "MLP", "MLP + aug", "MLP + REMUL")
 GRAPH_NETWORKS = ("EGNN", "GNN", "GNN + aug", "REMUL")
+FLOWS = {
+    "Future": ("test_rmse", "units of the data"),
+    "Domain": ("domain_rmse", "units of the data"),
+    "E'": ("E_prime", "units of the data"),
+}
 TABLES = {
     "semola_tab1": Table("rotated_mnist", BASIS, discovered=True),
     "semola_tab2": Table("rotated_mnist", {"Accuracy": ("test_accuracy", "%"), "E": ("E", "1")}, floor="CNN + GT aug"),
@@ -96,10 +101,12 @@ TABLES = {
     "remul_tab1_assignments_wide": Table("mocap", MSE, TRANSFORMERS, one_beta=True, profile="assignments_wide", published="remul_tab1"),
     "remul_tab1_assignments_long": Table("mocap", MSE, TRANSFORMERS, one_beta=True, profile="assignments_long", published="remul_tab1"),
     "remul_tab2": Table("md17", MOLECULAR, GRAPH_NETWORKS, one_beta=True),
+    "remul_tab3": Table("flow", FLOWS, one_beta=True),
+    "remul_tab4": Table("flow", {**LAYERED, **EPOCHS}, ("CNN", "RSteer", "E2CNN"), hyperparameters=True),
     "remul_tab5": Table("nbody", {**SIZES, **DEGREES, **TRAINING}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
     "remul_tab6": Table("mocap", {**SIZES, **DEGREES, **EPOCHS}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
     "remul_tab6_mlp": Table("mocap_mlp", {**OF_MLPS, **EPOCHS}, ("EMLP", "RPP", "PER", "MLP"), hyperparameters=True),
-    "remul_tab7": Table("md17", {**OF_GNNS, **EPOCHS}, ("EGNN", "GNN"), hyperparameters=True),
+    "remul_tab7": Table("md17", {**LAYERED, **EPOCHS}, ("EGNN", "GNN"), hyperparameters=True),
     "remul_tab8": Table("timing", SIZES, ("Transformer + REMUL", "GATr"), hyperparameters=True),
     "md17_times": Table("md17", TIMES, GRAPH_NETWORKS),
 }
@@ -136,6 +143,7 @@ FIGURES = {
     "remul_fig9": Drawing("md17", against_beta.across_scenarios(IN_ANGSTROM, IN_FIGURE_9)),
     "remul_fig10": Drawing("md17", against_beta.across_scenarios(IN_ANGSTROM_PRIME, (*IN_FIGURE_4, *IN_FIGURE_9))),
     "remul_fig11": Drawing("md17", chemistry.molecules),
+    "flow_dial": Drawing("flow_dial", dial.dial),
     "mocap_generators": Drawing("mocap_discovery", generators.generators),
     "md17_generators": Drawing("md17_discovery", generators.generators),
     "md17_timing": Drawing("md17", durations.by_scenario, GRAPH_NETWORKS),

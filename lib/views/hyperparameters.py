@@ -14,7 +14,7 @@ def with_hyperparameters(frame: pd.DataFrame) -> pd.DataFrame:
     """Results with a column for each number among a run's settings and its network's options, for `parameters`, counted, and `epochs`."""
     rows = [{**run, **options_of(run), "parameters": parameters_of(run)} for run in frame.run]
     for row in rows:  # the papers' name for what each network calls its own way; GATr's are those of its scalars
-        row["channels"] = row.get("channels", row.get("width", row.get("s")))
+        row["channels"] = row.get("channels", row.get("width", row.get("fields", row.get("s"))))
         row["epochs"] = row["steps"] / max(1, row["n_train"] // row["batch_size"])  # a last smaller batch is left out
         if row["model"] == "mlp":
             row["blocks"] = row["layers"] - 1  # the hidden ones, which are what EMLP, RPP and PER count
