@@ -144,6 +144,15 @@ def inclusions(
     return min(smallest_cosine(found, known) for found, known in scaled), min(smallest_cosine(known, found) for found, known in scaled)
 
 
+def principal_angles(basis: Float[Tensor, "C n n"], truth: Float[Tensor, "D n n"], points: Float[Tensor, "N n"]) -> Float[Tensor, " D"]:
+    """The angles between the spans of the vector fields x -> L x of the two over the data, in degrees, the smallest first: all 0 where they
+    do the same to it. A true direction without a found one is at 90; surplus ones do not count, `inclusions` sees them. Ours."""
+    points = points.double()
+    found, known = (orthonormal(torch.einsum("cij,pj->cpi", unit(b).to(points.device), points).flatten(1), ALIKE) for b in (basis, truth))
+    cosines = torch.linalg.svdvals(found @ known.T).clamp(max=1.0)
+    return torch.rad2deg(torch.nn.functional.pad(cosines, (0, len(known) - len(cosines))).acos())
+
+
 def action_score(
     basis: Float[Tensor, "C n n"],
     truth: Float[Tensor, "D n n"],

@@ -174,3 +174,22 @@ def test_closure_is_zero_for_algebras_only():
 
 def test_accuracy_is_in_percent():
     assert accuracy(torch.eye(4), torch.tensor([0, 1, 2, 0])).item() == 75.0
+
+
+def test_principal_angles_are_those_of_planes_that_were_turned():
+    """Two planes of generators that share a direction and are 30 degrees apart in the other; a missing one is at 90."""
+    import math
+
+    from lib.metrics import principal_angles
+
+    e = torch.eye(9, dtype=torch.float64).unflatten(1, (3, 3))
+    truth = torch.stack([e[0], e[4]])
+    found = torch.stack([e[0], math.cos(math.pi / 6) * e[4] + math.sin(math.pi / 6) * e[8]])
+    points = math.sqrt(3) * torch.eye(3, dtype=torch.float64)  # the fields of a generator over these are its entries
+    assert principal_angles(found, truth, points).tolist() == pytest.approx([0.0, 30.0], abs=1e-5)
+    mixed = torch.stack([found[0] + 2 * found[1], found[0] - found[1]])
+    assert principal_angles(mixed, truth, points).tolist() == pytest.approx([0.0, 30.0], abs=1e-5)
+    assert principal_angles(found[:1], truth, points).tolist() == pytest.approx([0.0, 90.0], abs=1e-5)
+    assert principal_angles(torch.cat([truth, e[8:]]), truth, points).tolist() == pytest.approx([0.0, 0.0], abs=1e-5)
+    flat = points[:2]  # no point moves along the third axis: what differs there alone is no difference
+    assert principal_angles(found, truth, flat)[1] == pytest.approx(0.0, abs=1e-5)

@@ -21,7 +21,7 @@ SECTIONS = {name: section for name, section in yaml.safe_load(TEXT).items() if i
 PROFILES = [(experiment, profile) for experiment, section in SECTIONS.items() for profile in section["profiles"]]
 SEARCHES = [place for place in PROFILES if is_search(place[1])]
 TABLES = {"smoke", "quick", "paper", "out30", "without_warmup", "long", "wide", "causes"}
-TABLES |= {"assignments", "assignments_wide", "assignments_long"}
+TABLES |= {"assignments", "assignments_wide", "assignments_long", "jetflow"}
 COMPARED = [experiment for experiment in SECTIONS if experiment != "timing"]  # whose networks have the paper's sizes, nothing chosen
 
 
@@ -95,13 +95,17 @@ def rows_of(experiment: str) -> dict[str, list[dict]]:
 
 def validation(record: dict) -> float:
     """The error, or 100 less the accuracy, on validation: the least is best."""
-    scores = record["metrics"]
-    return 100 - scores["val_accuracy"] if "val_accuracy" in scores else scores["val_mse"]
+    (name,) = (name for name in record["metrics"] if name in ("val_accuracy", "val_mse", "val_rmse", "val_mae"))
+    return 100 - record["metrics"][name] if name == "val_accuracy" else record["metrics"][name]
 
 
 def flat(run: dict) -> dict:
     """A run's settings and its network's, null where it has none."""
-    return {"warmup": None, "decay": None, "lr_decay": None, "clip": None, "basic_wd": None, "unit": None} | run | run["model_options"]
+    return (
+        {"warmup": None, "decay": None, "lr_decay": None, "clip": None, "basic_wd": None, "relaxed_wd": None, "unit": None}
+        | run
+        | run["model_options"]
+    )
 
 
 def varied(runs: list[dict]) -> list[str]:
@@ -111,10 +115,18 @@ def varied(runs: list[dict]) -> list[str]:
 
 
 def chosen(records: list[dict], sparsest: bool = False) -> dict:
-    """What trials varied, in the one of least mean error; or, within half a point of it, of the sparsest basis with the least push."""
-    names, errors = varied([flat(record["run"]) for record in records]), defaultdict(list)
+    """What trials varied, in the one of least mean error; or, within half a point of it, of the sparsest basis with the least push.
+
+    Of currents, whose data sets have different units, errors count relative to the least on each.
+    """
+    names, errors, least = varied([flat(record["run"]) for record in records]), defaultdict(list), defaultdict(lambda: 1.0)
+    if "val_rmse" in records[0]["metrics"]:
+        least |= {
+            r["run"]["scenario"]: min(map(validation, (s for s in records if s["run"]["scenario"] == r["run"]["scenario"])))
+            for r in records
+        }
     for record in records:
-        errors[tuple(flat(record["run"])[name] for name in names)].append(validation(record))
+        errors[tuple(flat(record["run"])[name] for name in names)].append(validation(record) / least[record["run"]["scenario"]])
     means = {values: sum(found) / len(found) for values, found in errors.items()}
     near = [dict(zip(names, values, strict=True)) for values in sorted(means, key=means.get) if means[values] <= min(means.values()) + 0.5]
     return min(near, key=lambda found: (-found["lambda_sparse"], found.get("lambda_aug"))) if sparsest else near[0]

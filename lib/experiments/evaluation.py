@@ -107,6 +107,9 @@ def basis_scores(basis: Tensor, task: Task) -> dict[str, float]:
         "action_score": min(found_in_true, true_in_found),
         "closure": metrics.bracket_closure(basis),
     }
+    if task.angles:
+        angles = metrics.principal_angles(basis, task.generators, task.points)
+        scores |= {"mean_angle": angles.mean().item(), "largest_angle": angles.max().item()}
     if task.law is not None:
         noise = torch.randn(basis.shape, generator=random_stream(0, "random"), dtype=basis.dtype).to(basis.device)
         for name, generators in {"": basis, "_truth": task.generators, "_random": noise}.items():

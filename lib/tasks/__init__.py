@@ -63,6 +63,7 @@ class Task:
     mask, masks : the entries of a generator that may be used, and others by name.
     generators : ground-truth basis, (C, n, n); `family`: Augerino's candidates, where it has some.
     groups : by name, (count, generator, dtype) -> elements (count, n, n), for E and for fixed groups; the ground truth's first.
+    angles : whether a found basis is compared by principal angles too.
     points, blocks : what the action score is taken over, (N, n), and the coordinates of each physical quantity.
     law : x -> y without noise, where it is known and the ground truth is a symmetry of it.
     interpolates : whether rho_x loses something on the way, so that E has a floor.
@@ -94,6 +95,7 @@ class Task:
     family: Tensor | None = None
     law: Callable[[Tensor], Tensor] | None = None
     interpolates: bool = False
+    angles: bool = False
     graph: Molecule | None = None
     chunk: int = 1000
     output: Callable[[Tensor], Tensor] = unchanged

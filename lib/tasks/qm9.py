@@ -101,6 +101,7 @@ def task_of(sets: dict[str, tuple[Tensor, Tensor]], data: str = "simulated", sha
         generators=se(3),
         family=affine_family_3d(),
         mask=affine_mask(3),
+        angles=True,
         groups={"se3": motions},
         points=torch.nn.functional.pad(atoms[atoms[:, 0] > 0, 1:], (0, 1), value=1.0),
         chunk=500,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib.views.figures import ablations, against_beta, bases, chemistry, dial, durations, generators
+from lib.views.figures import ablations, against_beta, algebras, bases, chemistry, dial, durations, generators
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,18 @@ FLOWS = {
     "Domain": ("domain_rmse", "units of the data"),
     "E'": ("E_prime", "units of the data"),
 }
+ANGLES = {
+    "Mean angle": ("mean_angle", "degrees"),
+    "Largest angle": ("largest_angle", "degrees"),
+    "Found in se(3)": ("found_in_true", "1"),
+    "se(3) in found": ("true_in_found", "1"),
+    "Closure": ("closure", "1"),
+}
 TABLES = {
     "semola_tab1": Table("rotated_mnist", BASIS, discovered=True),
     "semola_tab2": Table("rotated_mnist", {"Accuracy": ("test_accuracy", "%"), "E": ("E", "1")}, floor="CNN + GT aug"),
     "semola_tab3": Table("two_body", MSE, UNMASKED),
+    "semola_tab4": Table("qm9", {"MAE": ("test_mae", "meV"), "E": ("E", "eV")}),
     "semola_tab5": Table("rotated_mnist", {**TIMES, "E'": ("E_prime", "1")}, floor="CNN + GT aug"),
     "semola_tab6": Table("rotated_mnist", {"Accuracy": ("test_accuracy_plain", "%"), "E": ("E_plain", "1")}, floor="CNN + GT aug"),
     "semola_tab7": Table("rotated_mnist", {**TIMES_PLAIN, "E'": ("E_prime_plain", "1")}, floor="CNN + GT aug"),
@@ -86,6 +94,8 @@ TABLES = {
     "semola_tab11": Table("two_body_3", RESIDUAL, discovered=True),
     "semola_tab12": Table("two_body_3", MSE),
     "semola_tab13": Table("two_body_3", {**TIMES, **RAW}),
+    "semola_tab14": Table("qm9", {**TIMES, "E'": ("E_prime", "eV")}),
+    "qm9_angles": Table("qm9", ANGLES, discovered=True),
     "semola_tab15": Table("discrete_rotation", BASIS, discovered=True),
     "semola_tab16": Table("discrete_rotation", {"MSE": ("test_mse", "1"), **SEVENTHS}),
     "semola_tab17": Table("discrete_rotation", {**TIMES, **SEVENTHS_PRIME}),
@@ -121,6 +131,7 @@ FIGURES = {
     "semola_fig1": Drawing("rotated_mnist", bases.method_diagram),
     "semola_fig2": Drawing("rotated_mnist", bases.bases, ("Augerino+", "LieGAN (8 filters)", "CNN + GT aug", "SEMoLA")),
     "semola_fig3": Drawing("two_body", bases.bases, ("Augerino+_0", "LieGAN_0", "SEMoLA_0", "MLP + GT aug")),
+    "semola_fig4": Drawing("qm9", algebras.algebras),
     "semola_fig5": Drawing("rotated_mnist_efficiency", ablations.against(("n_train",), ("test_accuracy",))),
     "semola_fig6": Drawing("rotated_mnist", bases.augmented_digits),
     "semola_fig7": Drawing("two_body", bases.bases, tuple(f"{m}_{k}" for k in (2, 4) for m in ("Augerino+", "LieGAN", "SEMoLA"))),

@@ -136,13 +136,27 @@ def everywhere(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 def search_summary(experiment: str, profile: str = "search", results: Path = RESULTS) -> pd.DataFrame:
     """Every trial of a search, best first for its method, over its scenarios and seeds, with the settings that it varied.
 
-    `validation` is the mean accuracy (or error) on validation samples, all that trials are ranked by; `lag` the most by which the averaged
+    `validation` is the mean accuracy (or error; of currents, whose data sets have different units, over each one's least) on validation
+    samples, all that trials are ranked by; `lag` the most by which the averaged
     predictor fell behind f(x) there, in points (or as a ratio of errors): a generator that is no symmetry shows in it, without the ground
     truth. The cosines and the test score are for the reader. Raises MissingRecordError where a trial has no record.
     """
     labels, runs = zip(*labelled_plan(experiment, profile), strict=True)
     names = ["lr", "lr_decay", "clip", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target", "lambda_equiv"]
-    names += ["lambda_aug", "lambda_sparse", "lambda_width", "basic_wd", "weight", "unit", "width", "centred", "steps", "evaluations"]
+    names += [
+        "lambda_aug",
+        "lambda_ortho",
+        "lambda_sparse",
+        "lambda_width",
+        "basic_wd",
+        "relaxed_wd",
+        "weight",
+        "unit",
+        "width",
+        "centred",
+        "steps",
+        "evaluations",
+    ]
     rows = []
     for label, record in zip(labels, records(experiment, runs, results), strict=True):
         run, scores = record["run"], record["metrics"]
@@ -151,8 +165,10 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
         accuracy = key == "val_accuracy"
         lag = scores[f"{key}_plain"] - scores[key] if accuracy else scores[key] / scores[f"{key}_plain"]
         found = {"validation": scores[key], "lag": lag, "cosine": scores.get("cosine"), "action": scores.get("action_score")}
-        rows.append({"method": label, **tried, **found, "test": scores[key.replace("val_", "test_")]})
+        rows.append({"method": label, "scenario": run["scenario"], **tried, **found, "test": scores[key.replace("val_", "test_")]})
     frame = pd.DataFrame(rows)
+    if key == "val_rmse":
+        frame[["validation", "test"]] /= frame.groupby("scenario")[["validation", "test"]].transform("min")
     varied = [name for name in names if frame.groupby("method")[name].nunique().max() > 1]
     grouped = frame.groupby(["method", *varied], sort=False)
     summary = grouped.agg(
