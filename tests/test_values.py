@@ -10,11 +10,11 @@ import yaml
 from lib.experiments.settings import ConfigError, labelled_plan, plan
 from lib.experiments.values import checked, finite, network_options
 
-EXPERIMENTS = ("rotated_mnist", "two_body", "discrete_rotation", "nbody", "loss_surface", "mocap", "mocap_mlp", "md17")
+EXPERIMENTS = ("rotated_mnist", "two_body", "discrete_rotation", "nbody", "loss_surface", "mocap", "mocap_mlp", "md17", "qm9", "flow_dial")
 NUMBERS = (
     "assignment", "batch_size", "cardinality", "clip", "copies", "decay", "error_draws", "error_samples", "evaluations", "gamma",
-    "horizon", "lambda_aug", "lambda_equiv", "lambda_ortho", "lambda_sparse", "lambda_task", "lambda_width", "lr", "lr_decay",
-    "lr_discriminator", "n_eval", "n_train", "restarts", "seed", "sigma", "steps", "surface", "test_copies", "timesteps", "warmup",
+    "heavy", "horizon", "lambda_aug", "lambda_equiv", "lambda_ortho", "lambda_sparse", "lambda_task", "lambda_width", "lr", "lr_decay",
+    "lr_discriminator", "n_eval", "n_train", "restarts", "seed", "sigma", "steps", "strength", "surface", "test_copies", "timesteps", "warmup",
 )  # fmt: skip
 NO_NUMBERS = [
     True,
