@@ -53,7 +53,7 @@ def dial(numbers: pd.DataFrame) -> Figure:
             label = f"{model}, β from validation" if points.chosen.any() else model
             curve(ax, points.strength.map(strengths.index), points.score, color=colours[model], label=label)
         ax.set_xticks(range(len(strengths)), [f"{strength:g}" for strength in strengths])
-        ax.set_xlabel("strength s of what breaks the symmetry")
+        ax.set_xlabel("strength s")
     part = numbers[numbers.panel == "beta"]
     betas, shades = sorted(part.beta.unique()), sns.color_palette("viridis", len(strengths))
     for shade, (strength, points) in zip(shades, part.groupby("strength"), strict=True):
@@ -63,7 +63,7 @@ def dial(numbers: pd.DataFrame) -> Figure:
             best.beta.map(betas.index).iloc[:1], [best.score.mean()], s=90, facecolor="none", edgecolor=shade, linewidth=1.5, zorder=4
         )
     axes[1].set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
-    axes[1].set_xlabel("β of REMUL (0: the plain CNN); ringed: chosen on validation")
+    axes[1].set_xlabel("β of REMUL (ringed: chosen on validation)")
     for ax, panel in zip(axes, PANELS, strict=True):
         ax.set_ylabel(PANELS[panel])
         ax.grid(axis="y", color="0.92")
