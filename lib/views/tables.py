@@ -143,20 +143,8 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
     """
     labels, runs = zip(*labelled_plan(experiment, profile), strict=True)
     names = ["lr", "lr_decay", "clip", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target", "lambda_equiv"]
-    names += [
-        "lambda_aug",
-        "lambda_ortho",
-        "lambda_sparse",
-        "lambda_width",
-        "basic_wd",
-        "relaxed_wd",
-        "weight",
-        "unit",
-        "width",
-        "centred",
-        "steps",
-        "evaluations",
-    ]
+    names += ["lambda_aug", "lambda_ortho", "lambda_sparse", "lambda_width", "basic_wd", "relaxed_wd", "weight", "unit", "width", "pairs"]
+    names += ["centred", "steps", "evaluations"]
     rows = []
     for label, record in zip(labels, records(experiment, runs, results), strict=True):
         run, scores = record["run"], record["metrics"]
