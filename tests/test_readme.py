@@ -48,6 +48,12 @@ def claims() -> list[str]:
     run, atoms = errors("remul_tab1_wide").loc["run"], errors("remul_tab2")
     three = ["REMUL", "Transformer", "Transformer + aug"]
     gatr, plain = (cell("remul_tab1", model, "run", "MSE") for model in ("GATr", "Transformer"))
+    sea = {model: cell("remul_tab3", model, "ocean", "Future") for model in ("REMUL", "E2CNN", "RSteer", "CNN")}
+    broken = pd.read_csv(ROOT / "figures" / "flow_dial.csv").query("panel == 'error' and model == 'E2CNN'").groupby("strength").score.mean()
+    beta = pd.read_csv(ROOT / "figures" / "flow_dial.csv").query("panel == 'beta' and chosen").groupby("strength").beta.first()
+    parts = [(model, f"{part} angle") for model in ("SEMoLA, T(3)", "SEMoLA") for part in ("Mean", "Largest")]
+    angles = [cell("qm9_angles", model, "lumo", part) for model, part in parts]
+    energies = [cell("semola_tab4", model, "lumo", "MAE") for model in ("No symmetry", "SEMoLA", "SE(3) aug")]
     seconds = pd.read_csv(ROOT / "figures" / "remul_fig5.csv").pivot_table(index="batch_size", columns=["part", "model"], values="seconds")
     inference = seconds["inference_s"]["GATr"] / seconds["inference_s"]["Transformer + REMUL"]
     return [
@@ -71,6 +77,11 @@ def claims() -> list[str]:
         " < ".join(f"{run['published', model]:.3f}" for model in three),
         f"on {(atoms['mean', 'REMUL'] < atoms['mean', 'EGNN']).sum()} of {len(atoms)} molecules",
         f"on {(atoms['published', 'REMUL'] < atoms['published', 'EGNN']).sum()} of these {len(atoms)}",
+        "sea: " + ", ".join(f"{error:.4f} ({model})" for model, error in sea.items()),
+        f"from {beta.iloc[0]:g} to {beta.iloc[-1]:g}; E2CNN from {100 * (1 - broken.iloc[0]):.1f} % ahead of the CNN to "
+        f"{100 * (broken.iloc[-1] - 1):.1f} % behind",
+        "mean angle {:.0f}°, largest {:.0f}°; without, {:.0f}° and {:.0f}°".format(*angles),
+        "errors {:.0f} (none), {:.0f} (SEMoLA), {:.0f} meV (SE(3))".format(*energies),
         f"{inference.min():.1f} to {inference.max():.1f} times",
     ]
 

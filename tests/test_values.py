@@ -14,7 +14,8 @@ EXPERIMENTS = ("rotated_mnist", "two_body", "discrete_rotation", "nbody", "loss_
 NUMBERS = (
     "assignment", "batch_size", "cardinality", "clip", "copies", "decay", "error_draws", "error_samples", "evaluations", "gamma",
     "heavy", "horizon", "lambda_aug", "lambda_equiv", "lambda_ortho", "lambda_sparse", "lambda_task", "lambda_width", "lr", "lr_decay",
-    "lr_discriminator", "n_eval", "n_train", "restarts", "seed", "sigma", "steps", "strength", "surface", "test_copies", "timesteps", "warmup",
+    "lr_discriminator", "n_eval", "n_train", "restarts", "seed", "sigma", "steps", "strength", "surface", "test_copies", "timesteps",
+    "warmup",
 )  # fmt: skip
 NO_NUMBERS = [
     True,
