@@ -169,7 +169,7 @@ def test_scores_of_a_basis_do_not_hang_on_autocast(half, generator):
     assert coarse[:-1] == pytest.approx(expected[:-1], abs=2 * torch.finfo(half).eps)
 
 
-EXACT = {"two_body": "EMLP + GT", "nbody": "SE(3)-Transformer", "loss_surface": "GATr", "mocap_mlp": "EMLP", "md17": "EGNN"}
+EXACT = {"two_body": "EMLP + GT", "nbody": "SE(3)-Transformer", "loss_surface": "GATr", "mocap_mlp": "EMLP", "md17": "EGNN", "flow": "E2CNN"}
 
 
 @pytest.mark.parametrize("experiment", EXACT)
@@ -188,4 +188,4 @@ def test_errors_of_exactly_equivariant_networks_are_measured_in_float64(experime
 
 def test_networks_say_that_they_are_exactly_equivariant_where_they_are():
     says = {name for name in models.MODELS if getattr(models.class_of(name), "equivariant", False)}
-    assert says == {"emlp", "tensor_emlp", "se3_transformer", "gatr", "egnn"}
+    assert says == {"emlp", "tensor_emlp", "se3_transformer", "gatr", "egnn", "e2cnn"}
