@@ -5,7 +5,6 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
@@ -42,21 +41,26 @@ def entries(frame: pd.DataFrame) -> pd.DataFrame:
 
 @drawing(entries)
 def algebras(numbers: pd.DataFrame) -> Figure:
-    """A row of heat maps for the ground truth and each basis, the combination nearest to each true generator below it."""
-    places = [place for place, _ in numbers.fillna({"note": ""}).groupby(["scenario", "title", "note"], sort=False)]
-    count = numbers.generator.max() + 1
-    figure, axes = plt.subplots(
-        len(places), count, figsize=(1.25 * count + 1.5, 1.4 * len(places) + 0.4), squeeze=False, layout="constrained"
-    )
-    for row, (scenario, title, note) in zip(axes, places, strict=True):
-        part = numbers[(numbers.scenario == scenario) & (numbers.title == title)]
-        for c, ax in enumerate(row):
-            matrix = part[part.generator == c].pivot(index="row", columns="column", values="value").to_numpy().round(2) + 0.0  # no -0.00
-            sns.heatmap(matrix, ax=ax, cmap="RdBu_r", vmin=-1, vmax=1, square=True, cbar=False, annot=True, fmt=".1f",
-                        annot_kws={"fontsize": 6}, linewidths=0.5, xticklabels=False, yticklabels=False)  # fmt: skip
-            ax.set(xlabel="", ylabel="")
-            ax.set_title("" if title.endswith("as found") else NAMES[c], fontsize=7)
-        row[0].set_ylabel(f"{scenario}: {title}".replace(", ", "\n", 1) + (f"\n{note}" if note else ""), fontsize=7)
-    bar = figure.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.8, aspect=30)
-    bar.set_label("entry (norm 1)")
+    """A row of generators for the ground truth and each basis, the combination nearest to each true generator below it."""
+    numbers = numbers.fillna({"note": ""})
+    rows, n, count = list(numbers.groupby(["scenario", "title", "note"], sort=False)), numbers.row.max() + 1, numbers.generator.max() + 1
+    figure, axes = plt.subplots(len(rows), figsize=(1.2 * count + 2.2, 1.15 * len(rows) + 0.3), squeeze=False)
+    figure.subplots_adjust(left=0.2, right=0.9, top=0.97, bottom=0.02, hspace=0.25)
+    for ax, ((scenario, title, note), part) in zip(axes.flat, rows, strict=True):
+        strip = np.full((n, (n + 1) * count - 1), np.nan)  # generators side by side, a gap between two
+        place = part.row.to_numpy(), (part.column + (n + 1) * part.generator).to_numpy()
+        strip[place] = part.value
+        image = ax.imshow(strip, cmap="RdBu_r", vmin=-1, vmax=1)
+        for i, j in zip(*np.nonzero(np.abs(np.nan_to_num(strip)) >= 0.05), strict=True):
+            dark = abs(strip[i, j]) > 0.6
+            ax.text(j, i, f"{strip[i, j]:.1f}", fontsize=6, ha="center", va="center", color="white" if dark else "black")
+        if not title.endswith("as found"):
+            for c, name in enumerate(NAMES):
+                ax.text((n + 1) * c + (n - 1) / 2, -0.7, name, fontsize=7, ha="center", va="bottom")
+        label = f"{scenario}: {title}" + (f"\n{note}" if note else "")
+        ax.text(-1.2, (n - 1) / 2, label, fontsize=7, ha="right", va="center")
+        ax.axis("off")
+    bar = figure.colorbar(image, cax=figure.add_axes((0.92, 0.3, 0.012, 0.4)))
+    bar.set_label("entry (norm 1)", fontsize=7)
+    bar.ax.tick_params(labelsize=6)
     return figure
