@@ -68,11 +68,8 @@ MOLECULAR = {"MSE": ("test_mse", "Å²"), "E": ("E", "Å"), "E'": ("E_prime", "�
 TRANSFORMERS = ("SE(3)-Transformer", "GATr", "Transformer", "Transformer + aug", "REMUL")
 PERCEPTRONS = ("EMLP", "RPP", "PER", "MLP", "MLP + aug", "MLP + REMUL")
 GRAPH_NETWORKS = ("EGNN", "GNN", "GNN + aug", "REMUL")
-FLOWS = {
-    "Future": ("test_rmse", "units of the data"),
-    "Domain": ("domain_rmse", "units of the data"),
-    "E'": ("E_prime", "units of the data"),
-}
+OWN_UNITS = "m/s, or 1 if simulated"
+FLOWS = {"Future": ("test_rmse", OWN_UNITS), "Domain": ("domain_rmse", OWN_UNITS), "E'": ("E_prime", OWN_UNITS)}
 ANGLES = {
     "Mean angle": ("mean_angle", "degrees"),
     "Largest angle": ("largest_angle", "degrees"),

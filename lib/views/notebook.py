@@ -105,7 +105,7 @@ class Experiment:
         shown = []
         for name, title in titles.items():
             tidy = self.artefact(name)
-            where = f"profile {tidy.profile[0]}, data {tidy.data[0]}, records {', '.join(tidy.state.unique())}"
+            where = f"profile {tidy.profile[0]}, data {', '.join(tidy.data.unique())}, records {', '.join(tidy.state.unique())}"
             shown.append(paper_layout(tidy).style.set_caption(f"{title} ({where})"))
         return shown
 
