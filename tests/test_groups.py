@@ -182,6 +182,10 @@ def test_normalising_a_zero_matrix_has_the_gradient_of_the_identity(dtype, gener
 def test_samplers_of_all_tasks_draw_rotations(name, scenario, dtype, generator):
     for group, sample in tasks.load_tiny(name, scenario=scenario).groups.items():
         g = sample(20_000, generator, dtype)
+        if group == "se3":  # and shifts, of homogeneous coordinates
+            assert g[:, 3].equal(torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=dtype).expand(20_000, 4))
+            assert (g[:, :3, 3].std(0) - 0.5).abs().max() < 0.02 and g[:, :3, 3].mean(0).abs().max() < 0.02
+            g = g[:, :3, :3]
         assert g.dtype == dtype and not g.isnan().any(), group
         assert (g @ g.mT - torch.eye(g.shape[-1], dtype=dtype)).abs().max() <= 30 * torch.finfo(dtype).eps, group
         assert (torch.linalg.det(g) - 1).abs().max() <= 50 * torch.finfo(dtype).eps, group

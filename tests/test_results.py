@@ -20,9 +20,12 @@ from lib.views.catalogue import FIGURES, TABLES
 from lib.views.tables import RESULTS, build, results_of, search_summary
 
 RECORDED = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["foreach"]
-LABELS = {"rotated_mnist": ("official",), "mocap": ("official", "rebuilt"), "md17": ("official", "surrogate")}  # of the data
+LABELS = {  # of the data
+    "rotated_mnist": ("official",), "mocap": ("official", "rebuilt"), "md17": ("official", "surrogate"), "qm9": ("official",),
+    "flow": ("official", "simulated"),
+}  # fmt: skip
 DRAWN_TWICE = ("semola_fig2", "remul_fig1", "remul_fig4")  # a heat map, a surface in space, points and lines
-PROFILES = [(e, profile) for e in RECORDED for profile in parameters(e)["profiles"] if profile not in ("smoke", "paper")]
+PROFILES = [(e, profile) for e in RECORDED for profile in parameters(e)["profiles"] if profile not in ("smoke", "paper", "jetflow")]
 
 
 @pytest.mark.parametrize(("experiment", "profile"), PROFILES)
