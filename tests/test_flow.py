@@ -270,7 +270,7 @@ def double():
 
 @pytest.mark.parametrize(("into", "out"), STARTS)
 def test_a_relaxed_kernel_is_the_sum_over_its_basis_and_its_penalty_the_published(into, out, double):
-    """K(p) = sum_b w_b(p) B_b(p), element by element; alpha sum_layers mean |w_p - w_(p + 1)| (facts of the authors' code)."""
+    """K(p) = sum_b w_b(p) B_b(p), element by element; alpha sum_layers mean |w_p - w_(p + 1)|, as in the authors' code."""
     torch.manual_seed(0)
     layer, plain = RelaxedConvolution(2, 3, into, out), C4Convolution(2, 3, into, out)
     plain.weight.data = layer.weight.data[..., 0].unflatten(-1, plain.weight.shape[2:])

@@ -125,7 +125,7 @@ def test_the_published_size_has_21_million_parameters():
 
 @pytest.mark.parametrize("pairs", ["absolute", "relative"])
 def test_lieconv_is_the_sum_over_pairs_of_atoms(pairs, homo, double):
-    """One molecule, one atom, one neighbour and one channel at a time, from the formulas: facts of the authors' code."""
+    """One molecule, one atom, one neighbour and one channel at a time, from the formulas, as in the authors' code."""
     network = models.build(
         "lieconv", torch.Generator().manual_seed(0), torch.Size([29, 4]), torch.Size([]), channels=8, blocks=2, pairs=pairs
     )

@@ -27,8 +27,8 @@ class OutOfTimeError(RuntimeError):
 class Checkpoint:
     """Where the state of a stack is kept, and when.
 
-    The file is written whole or not at all: arrays, and text for what is none; no pickles. Its name says the runs, the code and the
-    machine that it is of, so that no other's is taken up: only there does it go on bit by bit.
+    The file is written whole or not at all: arrays, and text for what is none; no pickles. Its name is a digest of the runs,
+    their code and the device, so that no other's is taken up; bit by bit it goes on on the same machine only.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ With the vorticity w and the stream function psi, w = lap psi, the velocity is (
     dw/dt + u . grad w + s d psi/dx = growth w_[4, 6] - drag w + viscosity lap w .
 
 The force that feeds it acts alike in every direction, on wavenumbers from 4 to 6. The term of strength s is a planet's: its Coriolis force
-grows with y ("beta plane"). It moves waves west, for which no direction is west at s = 0, and changes neither energy nor enstrophy.
+grows with y ("beta plane"). It moves waves to the west, and changes neither energy nor enstrophy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-GROWTH, DRAG, VISCOSITY = 1.0, 0.3, 0.002  # ours, like all numbers here: a root mean square speed of about 1
+GROWTH, DRAG, VISCOSITY = (
+    1.0,
+    0.3,
+    0.002,
+)  # ours, like all numbers here: a root mean square speed of about 2.5, more where the force is strong
 BAND = 4.0, 6.0  # wavenumbers that grow
 STEP = 0.025  # time units
 

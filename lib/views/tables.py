@@ -137,9 +137,9 @@ def search_summary(experiment: str, profile: str = "search", results: Path = RES
     """Every trial of a search, best first for its method, over its scenarios and seeds, with the settings that it varied.
 
     `validation` is the mean accuracy (or error; of currents, whose data sets have different units, over each one's least) on validation
-    samples, all that trials are ranked by; `lag` the most by which the averaged
-    predictor fell behind f(x) there, in points (or as a ratio of errors): a generator that is no symmetry shows in it, without the ground
-    truth. The cosines and the test score are for the reader. Raises MissingRecordError where a trial has no record.
+    samples, all that trials are ranked by; `lag` the most by which the averaged predictor fell behind f(x) there, in points (or as a ratio
+    of errors): a generator that is no symmetry shows in it, without the ground truth. The cosines and the test score are for the reader.
+    Raises MissingRecordError where a trial has no record.
     """
     labels, runs = zip(*labelled_plan(experiment, profile), strict=True)
     names = ["lr", "lr_decay", "clip", "batch_size", "gamma", "warmup", "decay", "copies", "similarity", "target", "lambda_equiv"]

@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lib.views.figures.bases import YOURS, drawing
+from lib.views.figures.bases import drawing
 
 PLAIN = "CNN"
 PANELS = {
@@ -28,14 +28,14 @@ def against_strength(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for strength, part in frame.groupby("strength"):
         plain = part[part.model == PLAIN].test_rmse.mean()
-        means = part[part.beta.notna() & ~part.model.str.endswith(YOURS)].groupby("beta").val_rmse.mean()
+        means = part[part.beta.notna()].groupby("beta").val_rmse.mean()
         for run in part.itertuples():
             place = {"strength": strength, "model": run.model, "seed": run.seed}
             turned, chosen = pd.notna(run.beta), run.beta == means.idxmin()
             number = {**place, "beta": run.beta if turned else 0.0, "score": run.test_rmse / plain}
             if turned or run.model == PLAIN:
                 rows.append({"panel": "beta", **number, "chosen": turned and chosen})
-            if not turned or chosen or run.model.endswith(YOURS):
+            if not turned or chosen:
                 rows.append({"panel": "error", **number, "chosen": turned})
             if pd.notna(run.weight):
                 rows.append({"panel": "relaxation", **number, "score": run.curves["penalty"][-1] / run.weight, "chosen": False})
