@@ -202,6 +202,17 @@ def test_relative_pairs_know_no_place_and_absolute_ones_do(homo, double):
     assert gaps["relative"] < 1e-12 and gaps["absolute"] > 1e-3
 
 
+def test_half_precision_is_of_training_alone_and_moves_predictions_little(homo):
+    x = homo.test[0]
+    network, half = small(), small(precision="bfloat16")
+    with torch.no_grad():
+        exact, rounded = network(x), half(x)
+        assert rounded.dtype == torch.float32 and 1e-3 < (rounded - exact).square().mean().sqrt() / exact.std() < 0.05
+        assert torch.equal(half.eval()(x), exact)
+    half.train()(x).sum().backward()
+    assert {parameter.grad.dtype for parameter in half.parameters()} == {torch.float32}
+
+
 @pytest.fixture
 def double():
     torch.set_default_dtype(torch.float64)
@@ -209,9 +220,10 @@ def double():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize(("inputs", "outputs", "pairs", "message"), [
-    ((29, 3), (), "absolute", "atoms"), ((29, 4), (1,), "absolute", "atoms"), ((29, 4), (), "both", "pairs must be"),
+@pytest.mark.parametrize(("inputs", "outputs", "options", "message"), [
+    ((29, 3), (), {}, "atoms"), ((29, 4), (1,), {}, "atoms"), ((29, 4), (), {"pairs": "both"}, "pairs must be"),
+    ((29, 4), (), {"precision": "float16"}, "precision must be"),
 ])  # fmt: skip
-def test_what_is_no_molecule_is_refused(inputs, outputs, pairs, message):
+def test_what_is_no_molecule_is_refused(inputs, outputs, options, message):
     with pytest.raises(ValueError, match=message):
-        LieConv(torch.Size(inputs), torch.Size(outputs), pairs=pairs)
+        LieConv(torch.Size(inputs), torch.Size(outputs), **options)

@@ -9,6 +9,7 @@ from torch.nn.functional import silu
 
 SPECIES = (1, 6, 7, 8, 9)  # hydrogen, carbon, nitrogen, oxygen, fluorine
 PAIRS = ("absolute", "relative")
+PRECISIONS = ("float32", "bfloat16")
 HIDDEN, WEIGHTS = 32, 16  # channels of the weight network, and what it puts out for a pair
 
 
@@ -80,8 +81,10 @@ class LieConv(nn.Module):
     channels, blocks : of an atom between the blocks, a quarter of it within them; number of blocks.
     pairs : what a pair's weights are a function of: "absolute" positions, so that the network knows no symmetry ("trivial group"), or
         "relative" ones, so that translations change nothing ("T(3)").
+    precision : "bfloat16" multiplies matrices so in training, under `torch.autocast`, for GPUs; the weights, and predictions in `eval`
+        mode, stay as they are. On QM9 it moves the predictions of untrained networks by 1 to 4 % of their standard deviation.
 
-    Raises ValueError for inputs that are no atoms, other pairs, or outputs that are no single number.
+    Raises ValueError for inputs that are no atoms, other pairs or precisions, or outputs that are no single number.
 
     Source: Finzi et al. (2020), their code's MolecLieResNet; SEMoLA sec. 5.3. Normalisation over an atom's channels, where they normalise
     over the batch, is Ours: a prediction must not hang on what it is predicted beside.
@@ -91,13 +94,16 @@ class LieConv(nn.Module):
 
     def __init__(
         self, inputs: torch.Size, outputs: torch.Size, generators: Tensor | None = None, *, channels: int = 1536, blocks: int = 6,
-        pairs: str = "absolute",
+        pairs: str = "absolute", precision: str = "float32",
     ):  # fmt: skip
         super().__init__()
         if len(inputs) != 2 or inputs[-1] != 4 or outputs != torch.Size([]):
             raise ValueError(f"inputs must be atoms (N, 4) and the output a number, got {tuple(inputs)} and {tuple(outputs)}")
         if pairs not in PAIRS:
             raise ValueError(f"pairs must be one of {', '.join(PAIRS)}, got {pairs!r}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        self.half = precision == "bfloat16"
         self.register_buffer("species", torch.tensor(SPECIES, dtype=torch.get_default_dtype()))
         self.embed = nn.Linear(3 * len(SPECIES), channels)
         self.blocks = nn.ModuleList(Bottleneck(channels, channels // 4, pairs) for _ in range(blocks))
@@ -114,6 +120,7 @@ class LieConv(nn.Module):
         powers = torch.cat([torch.ones_like(number), number / 9, (number / 9) ** 2], -1)
         one_hot = (number == self.species).to(x.dtype)
         h = self.embed((one_hot.unsqueeze(-1) * powers.unsqueeze(-2)).flatten(2))
-        for block in self.blocks:
-            h = block(h, share, position, some)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half and self.training):
+            for block in self.blocks:
+                h = block(h, share, position, some)
         return (self.last(silu(self.norm(h))).squeeze(-1) * share).sum(1)

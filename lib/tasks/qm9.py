@@ -40,7 +40,7 @@ def load(scenario: str, n_train: int = 100_000, n_eval: int = 13_083, heavy: int
     arrays, sha256 = read("qm9")
     order = np.random.RandomState(0).permutation(len(arrays["count"]))
     parts, sets = dict(zip(("train", "val", "test"), np.split(order, [100_000, 117_748]), strict=True)), {}
-    energy = torch.from_numpy(arrays[scenario]).double() * HARTREE
+    energy = torch.from_numpy(arrays[scenario]).double()
     starts = np.cumsum(arrays["count"], dtype=np.int64) - arrays["count"]
     small = np.add.reduceat(arrays["z"] > 1, starts, dtype=np.int64) <= heavy
     parts = {part: chosen[small[chosen]] for part, chosen in parts.items()}
@@ -82,11 +82,11 @@ def padded(arrays: dict[str, np.ndarray], chosen: np.ndarray) -> Tensor:
 
 
 def task_of(sets: dict[str, tuple[Tensor, Tensor]], data: str = "simulated", sha256: str = "") -> Task:
-    """The task of these molecules and energies (eV)."""
+    """The task of these molecules and energies (Hartree)."""
     mean, std = sets["train"][1].mean(), sets["train"][1].std(correction=0)
     sets = {part: (x, ((y - mean) / std).float()) for part, (x, y) in sets.items()}
     atoms = sets["train"][0][:100].flatten(0, 1)
-    scale = std.item()
+    scale = HARTREE * std.item()
     return Task(
         name="qm9",
         **sets,

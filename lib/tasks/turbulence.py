@@ -14,11 +14,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-GROWTH, DRAG, VISCOSITY = (
-    1.0,
-    0.3,
-    0.002,
-)  # ours, like all numbers here: a root mean square speed of about 2.5, more where the force is strong
+GROWTH, DRAG, VISCOSITY = 1.0, 0.3, 0.002  # ours, like all numbers here: speeds of about 2.5, more where the force is strong
 BAND = 4.0, 6.0  # wavenumbers that grow
 STEP = 0.025  # time units
 
@@ -43,8 +39,8 @@ class Turbulence:
         square = self.kx**2 + self.ky**2
         self.kept = (self.kx < size / 3) & (self.ky.abs() < size / 3) & (square > 0)
         self.inverse = torch.where(self.kept, 1 / square.clamp(min=1.0), 0.0)
-        grows = ((square >= BAND[0] ** 2) & (square <= BAND[1] ** 2)).double()
-        self.linear = growth * grows - drag - viscosity * square + 1j * strength * self.kx * self.inverse
+        self.grows = (square >= BAND[0] ** 2) & (square <= BAND[1] ** 2)
+        self.linear = growth * self.grows.double() - drag - viscosity * square + 1j * strength * self.kx * self.inverse
 
     def advection(self, w: Complex[Tensor, "B ky kx"]) -> Complex[Tensor, "B ky kx"]:
         """-u . grad w, of spectra."""
@@ -69,8 +65,7 @@ class Turbulence:
     def start(self, count: int, generator: torch.Generator) -> Complex[Tensor, "count ky kx"]:
         """Random vorticity at the wavenumbers that grow, of root mean square speed 1."""
         noise = torch.randn(count, self.size, self.size, generator=generator, dtype=torch.float64)
-        inside = (self.inverse > 0) & (self.inverse <= BAND[0] ** -2) & (self.inverse >= BAND[1] ** -2)
-        w = torch.fft.rfft2(noise) * inside
+        w = torch.fft.rfft2(noise) * (self.kept & self.grows)
         return w / self.velocity(w).square().sum(-3).mean((-2, -1)).sqrt()[:, None, None]
 
     def films(self, count: int, frames: int, interval: float, wait: float, generator: torch.Generator) -> Float[Tensor, "count T 2 y x"]:
