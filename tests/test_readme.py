@@ -53,7 +53,7 @@ def claims() -> list[str]:
     beta = pd.read_csv(ROOT / "figures" / "flow_dial.csv").query("panel == 'beta' and chosen").groupby("strength").beta.first()
     parts = [(model, f"{part} angle") for model in ("SEMoLA, T(3)", "SEMoLA") for part in ("Mean", "Largest")]
     angles = [cell("qm9_angles", model, "lumo", part) for model, part in parts]
-    energies = [cell("semola_tab4", model, "lumo", "MAE") for model in ("No symmetry", "SEMoLA", "SE(3) aug")]
+    energies = [cell("semola_tab4_few", model, "lumo", "MAE") for model in ("No symmetry", "SEMoLA", "SE(3) aug")]
     seconds = pd.read_csv(ROOT / "figures" / "remul_fig5.csv").pivot_table(index="batch_size", columns=["part", "model"], values="seconds")
     inference = seconds["inference_s"]["GATr"] / seconds["inference_s"]["Transformer + REMUL"]
     return [
@@ -81,7 +81,7 @@ def claims() -> list[str]:
         f"from {beta.iloc[0]:g} to {beta.iloc[-1]:g}; E2CNN from {100 * (1 - broken.iloc[0]):.1f} % ahead of the CNN to "
         f"{100 * (broken.iloc[-1] - 1):.1f} % behind",
         "mean angle {:.0f}°, largest {:.0f}°; without, {:.0f}° and {:.0f}°".format(*angles),
-        "errors {:.0f} (none), {:.0f} (SEMoLA), {:.0f} meV (SE(3))".format(*energies),
+        "of a thousand: errors {:.0f} (none), {:.0f} (SEMoLA), {:.0f} meV (SE(3))".format(*energies),
         f"{inference.min():.1f} to {inference.max():.1f} times",
     ]
 

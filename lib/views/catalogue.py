@@ -82,6 +82,7 @@ TABLES = {
     "semola_tab2": Table("rotated_mnist", {"Accuracy": ("test_accuracy", "%"), "E": ("E", "1")}, floor="CNN + GT aug"),
     "semola_tab3": Table("two_body", MSE, UNMASKED),
     "semola_tab4": Table("qm9", {"MAE": ("test_mae", "meV"), "E": ("E", "eV")}),
+    "semola_tab4_few": Table("qm9", {"MAE": ("test_mae", "meV"), "Mean angle": ("mean_angle", "degrees")}, profile="few"),
     "semola_tab5": Table("rotated_mnist", {**TIMES, "E'": ("E_prime", "1")}, floor="CNN + GT aug"),
     "semola_tab6": Table("rotated_mnist", {"Accuracy": ("test_accuracy_plain", "%"), "E": ("E_plain", "1")}, floor="CNN + GT aug"),
     "semola_tab7": Table("rotated_mnist", {**TIMES_PLAIN, "E'": ("E_prime_plain", "1")}, floor="CNN + GT aug"),

@@ -182,7 +182,7 @@ def paper_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     """Rows are models, columns scenarios and metrics, cells mean ± standard deviation: as the paper prints its tables."""
 
     def cell(row: pd.Series) -> str:
-        digits = 2 if row.unit == "%" else 1 if row.unit == "s" else 4
+        digits = {"%": 2, "s": 1, "meV": 1, "degrees": 1}.get(row.unit, 4)
         form = f".{digits}f" if row["mean"] == 0 or 1e-3 <= abs(row["mean"]) < 1e4 else ".1e"
         return f"{row['mean']:{form}}" + ("" if pd.isna(row["std"]) else f" ± {row['std']:{form}}")
 
