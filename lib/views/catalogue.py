@@ -156,5 +156,8 @@ FIGURES = {
     "mocap_generators": Drawing("mocap_discovery", generators.generators),
     "md17_generators": Drawing("md17_discovery", generators.generators),
     "md17_timing": Drawing("md17", durations.by_scenario, GRAPH_NETWORKS),
+    "equivariance_of_weights": Drawing(
+        "rotated_mnist_ablations", ablations.against(("lambda_task", "lambda_equiv"), ("E",)), ("SEMoLA",)
+    ),
     "sensitivity": Drawing("rotated_mnist_ablations", ablations.against(("gamma", "copies"), ("test_accuracy", "cosine")), ("SEMoLA",)),
 }

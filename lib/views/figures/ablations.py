@@ -23,6 +23,7 @@ NAMES = {  # of settings and metrics, on axes
     "lambda_sparse": r"$\lambda_\mathrm{sparse}$",
     "test_accuracy": "test accuracy (%)",
     "cosine": "|cosine| with the ground truth",
+    "E": "E over all rotations",
     "test_mse": "MSE in",
     "out_mse": "MSE out",
 }
