@@ -220,8 +220,11 @@ def build(
         return tidy
     if name not in FIGURES:
         raise ConfigError(f"unknown artefact {name!r}: choose one of {', '.join((*TABLES, *FIGURES))}")
-    experiment, draw = FIGURES[name].experiment, FIGURES[name].draw
-    frame = chosen(pd.concat([results_of(experiment, profile, results), yours], ignore_index=True), FIGURES[name].rows)
+    spec = FIGURES[name]
+    if spec.profile:
+        profile, results, yours = spec.profile, RESULTS, None
+    experiment, draw = spec.experiment, spec.draw
+    frame = chosen(pd.concat([results_of(experiment, profile, results), yours], ignore_index=True), spec.rows)
     numbers = draw.numbers(frame)
     write_csv(numbers, Path(drawings) / f"{name}.csv")
     with plt.rc_context({**sns.axes_style("white"), **STYLE}):

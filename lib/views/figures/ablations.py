@@ -74,6 +74,32 @@ def against(knobs: Sequence[str], metrics: Sequence[str]) -> Callable[[pd.DataFr
     return draw
 
 
+# --------------------------------------------------------------------------------------------------- how soon it is found
+
+
+def on_the_way(frame: pd.DataFrame) -> pd.DataFrame:
+    """|cosine| with the ground truth at each look at validation."""
+    rows = [{"model": run.model, "seed": run.seed, **{k: run.curves[k] for k in ("step", "cosine")}} for run in frame.itertuples()]
+    numbers = pd.DataFrame(rows).explode(["step", "cosine"], ignore_index=True)
+    return numbers.assign(cosine=numbers.cosine.astype(float).abs())
+
+
+@drawing(on_the_way)
+def sooner(numbers: pd.DataFrame) -> Figure:
+    """A panel a model: |cosine| against the step, a line a seed; the first model's mean dotted in each."""
+    models = list(numbers.model.unique())
+    figure, axes = plt.subplots(1, len(models), figsize=(1.75 * len(models), 2.3), sharex=True, sharey=True, layout="constrained")
+    reference = numbers[numbers.model == models[0]].groupby("step").cosine.mean()
+    for ax, model in zip(axes, models, strict=True):
+        for _, line in numbers[numbers.model == model].groupby("seed"):
+            ax.plot(line.step, line.cosine, color=sns.color_palette("colorblind")[0], linewidth=1, alpha=0.7)
+        ax.plot(reference.index, reference, color="0.3", linestyle=":", linewidth=1.2)
+        ax.set(title=model, xlabel="step")
+        ax.grid(axis="y", color="0.92")
+    axes[0].set_ylabel(NAMES["cosine"])
+    return figure
+
+
 # -------------------------------------------------------------------------------------- more generators than there are
 
 
