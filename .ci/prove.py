@@ -34,10 +34,11 @@ SPREADS = 3.0 * 2**0.5
 LEAST = {"accuracy": 1.5, "cosine": 0.02, "action_score": 0.02, "share_inside": 0.02}
 RELATIVE = {"mse": 0.5, "E": 0.5, "mae": 1.0}  # what may be orders of magnitude apart: in parts of the recorded value
 MOST_E = 0.03
-# of smoke runs, on any machine
+# Of smoke runs, on any machine. Code is told by canaries, in float64; of float32 the rounding of another processor grew to 3 % of SEMoLA's
+# cosine in its first ten steps, since Adam's are as long where a gradient is next to nothing.
 COMPARED = {
     "canary": alike,
-    "curves": functools.partial(agree, tolerance=1e-3, floor=1e-4),
+    "curves": functools.partial(agree, tolerance=0.1, floor=1e-3),
     "metrics": functools.partial(agree, tolerance=1e-2, floor=1e-3),
 }
 
