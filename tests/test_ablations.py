@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.views.figures.ablations import against, elements_of, error_ratios, one_at_a_time
+from lib.views.figures.ablations import against, elements_of, error_ratios, on_the_way, one_at_a_time
 
 BASE = {"method": "semola", "gamma": 2.0, "copies": 2, "cardinality": 1, "seed": 0}
 
@@ -52,3 +52,9 @@ def test_ratios_are_taken_within_a_scenario_and_a_seed():
     )
     numbers = error_ratios(frame)
     assert numbers[["scenario", "generators", "seed", "ratio"]].values.tolist() == [["none", 2, 1, 1.5], ["so2", 1, 0, 0.5]]
+
+
+def test_how_soon_is_a_row_a_look_whatever_the_generators_sign():
+    curves = {"step": [10, 20], "cosine": [-0.5, 0.99], "val_loss": [2.0, 1.0]}
+    rows = on_the_way(pd.DataFrame([{"model": "a", "seed": 3, "curves": curves}, {"model": "b", "seed": 4, "curves": curves}]))
+    assert rows.to_numpy().tolist() == [["a", 3, 10, 0.5], ["a", 3, 20, 0.99], ["b", 4, 10, 0.5], ["b", 4, 20, 0.99]]

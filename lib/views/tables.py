@@ -22,7 +22,7 @@ from lib.experiments.sweep import records, resolved
 from lib.experiments.timing import probes
 from lib.files import ROOT, whole
 from lib.losses import METHODS
-from lib.views.catalogue import FIGURES, TABLES
+from lib.views.catalogue import FIGURES, TABLES, Drawing, Table
 from lib.views.figures.bases import YOURS
 from lib.views.figures.durations import at_work
 from lib.views.hyperparameters import with_hyperparameters
@@ -84,8 +84,7 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, yours: pd.D
     A key "min ..." is the worst seed's value. `yours` are rows beside those of the records.
     """
     spec = TABLES[name]
-    if spec.profile:
-        profile, results, yours = spec.profile, RESULTS, None
+    profile, results, yours = shown(spec, profile, results, yours)
     frame = chosen(pd.concat([results_of(spec.experiment, profile, results), yours], ignore_index=True), spec.rows)
     working = at_work(frame)  # before beta is chosen: it may be 0
     if spec.one_beta:
@@ -114,6 +113,11 @@ def table(name: str, profile: str = "best", results: Path = RESULTS, yours: pd.D
         tidy = tidy.merge(pd.read_csv(published), how="left", on=["model", "scenario", "metric"])
     tidy = tidy.reindex(columns=COLUMNS)
     return tidy.assign(**{c: tidy[c].map(six_digits) for c in ("mean", "std", "published", "published_std")})
+
+
+def shown(spec: Table | Drawing, profile: str, results: Path, yours: pd.DataFrame | None) -> tuple[str, Path, pd.DataFrame | None]:
+    """What an artefact shows of what is asked for: one with a profile of its own that profile's committed records, and no one's runs."""
+    return (spec.profile, RESULTS, None) if spec.profile else (profile, results, yours)
 
 
 def notebook_of(experiment: str) -> str:
@@ -221,8 +225,7 @@ def build(
     if name not in FIGURES:
         raise ConfigError(f"unknown artefact {name!r}: choose one of {', '.join((*TABLES, *FIGURES))}")
     spec = FIGURES[name]
-    if spec.profile:
-        profile, results, yours = spec.profile, RESULTS, None
+    profile, results, yours = shown(spec, profile, results, yours)
     experiment, draw = spec.experiment, spec.draw
     frame = chosen(pd.concat([results_of(experiment, profile, results), yours], ignore_index=True), spec.rows)
     numbers = draw.numbers(frame)
