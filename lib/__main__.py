@@ -5,6 +5,7 @@
     train EXPERIMENT     train the runs that have no record, or a stale one
     time EXPERIMENT      measure steps and predictions of its methods, one after another
     show ID              build a table or figure from its records, and print it
+    costs                hours, seeds and machines of the records, and how many are missing: results/tables/costs.csv
     verify               whether every record speaks for today's code and data
 
 Examples:
@@ -78,6 +79,13 @@ def show(options: Namespace) -> int:
     return 0
 
 
+def costs(options: Namespace) -> int:
+    from lib.views.costs import write
+
+    print(write().drop(columns="machine").to_string(index=False))
+    return 0
+
+
 def verify(options: Namespace) -> int:
     from lib.experiments.verify import verify
 
@@ -109,6 +117,7 @@ def arguments_of(parser: ArgumentParser) -> None:
     added = command(show, "build a table or figure from its records, and print it")
     added.add_argument("id", help="semola_tab2, remul_fig6, ...")
     added.add_argument("--profile", default="best", help="smoke, quick, paper, or best: the highest that is complete")
+    command(costs, "write results/tables/costs.csv: hours, seeds and machines of the records, and how many are missing")
     added = command(verify, "whether every record speaks for today's code and data")
     added.add_argument("--write", action="store_true", help="write what agreed to results/verified.json, and drop what did not")
     added.add_argument("--sample", type=int, default=0, help="replay so many of those that the ledger vouches for, too")

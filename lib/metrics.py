@@ -253,3 +253,12 @@ def accuracy(output: Float[Tensor, "B classes"], y: Int[Tensor, " B"]) -> Float[
 def mean_squared_error(output: Float[Tensor, "B *shape"], y: Float[Tensor, "B *shape"]) -> Float[Tensor, ""]:
     """Mean over samples and entries of (output - y)^2, in the square of their units."""
     return (output - y).square().mean()
+
+
+def trimmed_squared_error(output: Float[Tensor, "B *shape"], y: Float[Tensor, "B *shape"], share: float) -> Float[Tensor, ""]:
+    """The mean squared error without the ceil(share B) samples that err most, at most all but one: wrong targets are among them.
+
+    Source: least trimmed squares, Rousseeuw (1984), here of each batch.
+    """
+    errors = (output - y).square().flatten(1).mean(1)
+    return errors.sort().values[: max(1, len(errors) - math.ceil(share * len(errors)))].mean()

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from lib.views.figures.ablations import against, elements_of, error_ratios, on_the_way, one_at_a_time
+from lib.views.figures.perturbed import claims_of, perturbed
 
 BASE = {"method": "semola", "gamma": 2.0, "copies": 2, "cardinality": 1, "seed": 0}
 
@@ -58,3 +59,16 @@ def test_how_soon_is_a_row_a_look_whatever_the_generators_sign():
     curves = {"step": [10, 20], "cosine": [-0.5, 0.99], "val_loss": [2.0, 1.0]}
     rows = on_the_way(pd.DataFrame([{"model": "a", "seed": 3, "curves": curves}, {"model": "b", "seed": 4, "curves": curves}]))
     assert rows.to_numpy().tolist() == [["a", 3, 10, 0.5], ["a", 3, 20, 0.99], ["b", 4, 10, 0.5], ["b", 4, 20, 0.99]]
+
+
+def test_a_claim_needs_validation_alone_and_a_find_the_truth():
+    """Claimed at a ratio of validation errors of 0.4, found at an action score of 0.99."""
+    runs = [{"n_train": 7000}, {"n_train": 7000}, {"n_train": 1750}, {"n_train": 1750}]
+    scores = {"action_score": [0.99, 0.989, 0.5, 1.0], "val_mse": [0.4, 0.41, 0.3, 2.0], "val_mse_plain": [1.0] * 4, "residual": [0.1] * 4}
+    frame = pd.DataFrame({"model": "SEMoLA_0", "scenario": "error_1", "seed": [0, 1, 0, 1], "run": runs, **scores})
+    numbers = claims_of(frame)
+    assert numbers.found.tolist() == [True, False, False, True]
+    assert numbers.claimed.tolist() == [True, False, True, False]
+    assert numbers.samples.tolist() == [7000, 7000, 1750, 1750]
+    figure = perturbed(numbers)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1/2", "1/2"]

@@ -61,6 +61,27 @@ def test_from_the_package(tmp_path, monkeypatch):
     assert read("mnist", tmp_path)[1] == MNIST.sha256
 
 
+def test_fashion_comes_out_of_debians_package_and_only_by_its_name(tmp_path, monkeypatch, capsys):
+    """Where Debian's lists of packages are at hand. No class has more images than others."""
+    monkeypatch.delenv("DATA_MIRROR", raising=False)
+    try:
+        sources.output_of(["apt-get", "download", "--quiet", "--print-uris", "dataset-fashion-mnist"], tmp_path)
+    except (DataError, FileNotFoundError) as error:
+        pytest.skip(f"no Debian package at hand: {error}")
+    assert fetch("fashion", tmp_path, ["package"]) == "package"
+    arrays, _ = read("fashion", tmp_path)
+    assert arrays["train_x"].shape == (60_000, 28, 28) and set(np.bincount(arrays["train_y"])) == {6000}
+    assert arrays["test_x"].shape == (10_000, 28, 28) and set(np.bincount(arrays["test_y"])) == {1000}
+    monkeypatch.setattr(prepared, "DATASETS", {name: DATASETS[name] for name in ("mnist", "fashion")})
+    prepared.fetch_all()
+    assert "mnist" in (said := capsys.readouterr().out) and "fashion" not in said
+
+
+def test_a_program_that_fails_is_named_with_what_it_says(tmp_path):
+    with pytest.raises(DataError, match=r"sh -c echo no 1>&2; exit 3 failed: no"):
+        sources.output_of(["sh", "-c", "echo no 1>&2; exit 3"], tmp_path)
+
+
 def test_the_routes_are_tried_in_order(mirror, tmp_path, monkeypatch):
     calls = []
 

@@ -51,7 +51,7 @@ def test_orbits_fill_the_annulus_by_area(orbits):
 @pytest.mark.parametrize("scaled", [True, False])
 def test_two_body_scenarios_and_units(timesteps, scaled):
     options = {"n_train": 1000, "n_eval": 500, "timesteps": timesteps, "scaled": scaled}
-    for scenario in two_body.SCENARIOS:
+    for scenario in ("in", "out"):
         task = two_body.load(scenario, **options)
         for (x, y), count in ((task.train, 1000), (task.val, 500), (task.test, 500)):
             assert x.shape == y.shape == (count, timesteps, 8)
@@ -70,6 +70,40 @@ def test_two_body_scenarios_and_units(timesteps, scaled):
             x, y = task.test
             assert not sign.any() and (torch.cat([x, y], 1)[..., :2].prod(-1) > 0).all()
     assert (two_body.load("in", **options).test[0][..., 1] > 0).double().mean() > 0.7
+
+
+@pytest.mark.parametrize(("scenario", "error"), [("error_1", 1e-3), ("error_3", 3e-3), ("error_10", 1e-2), ("spliced_20", 1e-3)])
+def test_one_velocity_error_a_trajectory(scenario, error):
+    """An orbit that starts across q, faster than a circle's by a share s, has the eccentricity (1 + s)^2 - 1, whichever of its states one
+    sees. The test set has nothing spliced."""
+    x = two_body.load(scenario, 1000, 790 * 18, scaled=False).test[0][:, 0].double()
+    q, p = x[:, :2], x[:, 2:4]
+    energy = p.square().sum(-1) - 1 / (2 * q.norm(dim=-1))  # of both bodies, unit masses
+    momentum = 2 * (q[:, 0] * p[:, 1] - q[:, 1] * p[:, 0])
+    eccentricity = (1 + 4 * energy * momentum.square()).clamp(min=0).sqrt()  # of the relative orbit: mu = 1/2, G m1 m2 = 1
+    spread = eccentricity.square().mean().sqrt() / 2  # |(1 + s)^2 - 1| is nearly 2 |s|
+    assert spread.item() == pytest.approx(error, rel=0.15)
+
+
+@pytest.mark.parametrize(("scenario", "trajectories"), [("error_1", 0), ("spliced_5", 5), ("spliced_20", 17)])
+def test_a_spliced_trajectory_breaks_the_law_once(scenario, trajectories):
+    """Of all windows of training: 814 trajectories of 18, the last of whose 19 steps is left out. The test set keeps the law."""
+    task = two_body.load(scenario, 814 * 18, 790 * 18, scaled=False)
+    for (x, y), most in ((task.train, trajectories), (task.val, trajectories), (task.test, 0)):
+        broken = ((task.law(x.double()).float() - y).abs() > 1e-3).flatten(1).any(1).sum().item()
+        assert 0.7 * most <= broken <= most
+
+
+def test_a_trimmed_task_leaves_out_what_errs_most_from_loss_and_metric():
+    plain, trimmed = (two_body.load("in", 100, 50, trimmed=share) for share in (0.0, 0.1))
+    y = trimmed.val[1]
+    prediction = y.clone()
+    prediction[:5] += 1.0
+    assert trimmed.loss(prediction, y) == trimmed.metric(prediction, y) == 0 < plain.metric(prediction, y)
+    assert (plain.metric_name, trimmed.metric_name) == ("mse", "trimmed_mse")
+    prediction[:6] += 1.0
+    units = trimmed.reported(torch.ones(1, 8, dtype=y.dtype))
+    assert trimmed.metric(prediction, y).item() == pytest.approx((units.square().mean() / 45).item(), rel=1e-4)
 
 
 def test_masks_of_two_body():
@@ -200,7 +234,12 @@ def test_every_task_is_reproducible_and_names_what_it_does_not_know(name):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"timesteps": 10}, "between 1 and 9, got 10"), ({"n_train": 10**6}, "n_train must be between"), ({"n_eval": 0}, "n_eval must be")],
+    [
+        ({"timesteps": 10}, "between 1 and 9, got 10"),
+        ({"n_train": 10**6}, "n_train must be between"),
+        ({"n_eval": 0}, "n_eval must be"),
+        ({"trimmed": 1.0}, "trimmed must be in"),
+    ],
 )
 def test_two_body_refuses_what_it_cannot_give(options, message):
     with pytest.raises(ValueError, match=message):

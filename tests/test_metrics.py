@@ -19,8 +19,10 @@ from lib.metrics import (
     dimension,
     equivariance_errors,
     inclusions,
+    mean_squared_error,
     smallest_cosine,
     there_and_back,
+    trimmed_squared_error,
 )
 
 
@@ -193,3 +195,22 @@ def test_principal_angles_are_those_of_planes_that_were_turned():
     assert principal_angles(torch.cat([truth, e[8:]]), truth, points).tolist() == pytest.approx([0.0, 0.0], abs=1e-5)
     flat = points[:2]  # no point moves along the third axis: what differs there alone is no difference
     assert principal_angles(found, truth, flat)[1] == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_samples_that_err_most_are_left_out(dtype):
+    """Of the squares 1, 4, 9 and 100 a share above a quarter leaves two out; what is left out has no gradient."""
+    y = torch.zeros(4, 2, dtype=dtype)
+    output = torch.tensor([10.0, -1.0, 3.0, 2.0], dtype=dtype)[:, None].expand(4, 2).clone().requires_grad_()
+    assert trimmed_squared_error(output, y, 0.25).item() == pytest.approx(14 / 3, rel=1e-6)
+    assert trimmed_squared_error(output, y, 0.26).item() == pytest.approx(5 / 2, rel=1e-6)
+    assert trimmed_squared_error(output, y, 0.0).item() == mean_squared_error(output, y).item()
+    trimmed_squared_error(output, y, 0.25).backward()
+    torch.testing.assert_close(output.grad, torch.tensor([0.0, -1.0, 3.0, 2.0], dtype=dtype)[:, None].expand(4, 2) / 3)
+
+
+def test_each_run_of_a_stack_trims_its_own():
+    draws = torch.Generator().manual_seed(0)
+    output, y = torch.randn(2, 5, 7, 3, generator=draws, dtype=torch.float64)
+    together = torch.vmap(partial(trimmed_squared_error, share=0.2))(output, y)
+    torch.testing.assert_close(together, torch.stack([trimmed_squared_error(o, t, 0.2) for o, t in zip(output, y, strict=True)]))

@@ -17,7 +17,9 @@ from lib.files import ROOT
 from lib.losses import METHODS
 from lib.tasks.files.prepared import DataError
 from lib.views.catalogue import FIGURES, TABLES
-from lib.views.tables import RESULTS, build, results_of, search_summary
+from lib.views.costs import costs
+from lib.views.figures.perturbed import CLAIMED, FOUND
+from lib.views.tables import RESULTS, build, results_of, search_summary, write_csv
 
 RECORDED = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["foreach"]
 LABELS = {  # of the data
@@ -121,6 +123,30 @@ def test_one_artefact_is_rebuilt_by_name_and_names_its_stage(capsys, monkeypatch
     printed = capsys.readouterr().out
     assert "SEMoLA" in printed and "dvc repro rotated_mnist" in printed
     assert main(["show", "semola_tab99"]) == 2
+
+
+def test_costs_follow_from_the_records_and_only_of_paper_any_is_missing(tmp_path):
+    write_csv(costs(), tmp_path / "costs.csv")
+    new, committed = (pd.read_csv(folder / "costs.csv") for folder in (tmp_path, RESULTS / "tables"))
+    pd.testing.assert_frame_equal(new, committed, rtol=1e-6)
+    assert set(committed[committed.missing > 0].profile) == {"paper", "jetflow"}
+    spent = committed.set_index(["experiment", "profile"]).loc["md17", "quick"]
+    there = [read_record(record_path("md17", run)) for run in plan("md17", "quick")]
+    assert spent.hours == pytest.approx(sum(record["wall_s"] for record in there) / 3600, rel=1e-5)
+    assert spent.planned == spent.recorded == len(there) and spent.seeds == 1
+    assert spent["last"] == max(record["date"] for record in there)[:10]
+
+
+def test_what_the_claims_of_a_symmetry_rest_on():
+    """The starts of two searches on other seeds, at a rate that falls to a tenth: none that found nothing is near the threshold."""
+    tried = [run for name in ("search_equal", "finalists_decay") for run in plan("two_body", name)]
+    tried = [run for run in tried if run["method"] == "semola" and run.get("lr_decay") == 0.1]
+    found = [start for record in records("two_body", tried) for start in record.get("restarts") or [record["metrics"]]]
+    ratios = {True: [], False: []}
+    for start in found:
+        ratios[start["action_score"] >= FOUND].append(start["val_mse"] / start["val_mse_plain"])
+    assert len(found) == 44 and len(ratios[False]) == 13 and min(ratios[False]) > 0.91
+    assert sum(ratio <= CLAIMED for ratio in ratios[True]) == 24
 
 
 SEARCHES = [(e, p) for e, p in PROFILES if p.startswith(("search", "finalists", "closing"))]

@@ -20,8 +20,9 @@ TEXT = (ROOT / "params.yaml").read_text()
 SECTIONS = {name: section for name, section in yaml.safe_load(TEXT).items() if isinstance(section, dict)}
 PROFILES = [(experiment, profile) for experiment, section in SECTIONS.items() for profile in section["profiles"]]
 SEARCHES = [place for place in PROFILES if is_search(place[1])]
-TABLES = {"smoke", "quick", "paper", "out30", "without_warmup", "long", "wide", "causes", "few", "starts"}
-TABLES |= {"assignments", "assignments_wide", "assignments_long", "jetflow"}
+TABLES = {"smoke", "quick", "paper", "out30", "without_warmup", "long", "wide", "causes", "few", "starts", "draws", "gradual", "fashion"}
+TABLES |= {"assignments", "assignments_wide", "assignments_long", "inferred", "jetflow", "perturbed", "perturbed_samples"}
+TABLES |= {"perturbed_trimmed"}
 COMPARED = [experiment for experiment in SECTIONS if experiment != "timing"]  # whose networks have the paper's sizes, nothing chosen
 
 
@@ -164,7 +165,7 @@ def test_the_settings_of_quick_are_the_searchs_best(experiment, profile):
 def test_beta_over_assignments_is_the_one_chosen_on_walking():
     records = recorded("mocap", "search_equal")
     best = chosen([r for r in records["REMUL"] if r["run"]["scenario"] == "walk"])["lambda_equiv"]
-    for profile in ("assignments", "assignments_wide", "assignments_long"):
+    for profile in ("assignments", "inferred", "assignments_wide", "assignments_long"):
         assert {run["lambda_equiv"] for label, run in labelled_plan("mocap", profile) if label == "REMUL"} == {best}
 
 

@@ -6,9 +6,17 @@ import pytest
 import torch
 
 from lib.tasks import rotated_mnist
+from lib.tasks.files.sources import DataError
 
 
-@pytest.mark.parametrize(("scenario", "half"), [("in", 180), ("out", 90), ("out30", 30)])
+def test_fashion_is_of_fashions_images(tmp_path):
+    with pytest.raises(DataError, match=r"fashion\.npz is missing: run `python -m lib data fashion`"):
+        rotated_mnist.load("fashion_out", root=tmp_path)
+    with pytest.raises(DataError, match=r"mnist\.npz is missing"):
+        rotated_mnist.load("out", root=tmp_path)
+
+
+@pytest.mark.parametrize(("scenario", "half"), [("in", 180), ("out", 90), ("out30", 30), ("fashion_out", 90)])
 def test_training_angles_lie_within_the_range_and_test_angles_as_the_scenario_says(scenario, half):
     blob = torch.zeros(28, 28, dtype=torch.uint8)
     blob[12:16, 20:24] = 255  # right of the centre: after a turn its direction is the angle

