@@ -125,7 +125,7 @@ def test_one_artefact_is_rebuilt_by_name_and_names_its_stage(capsys, monkeypatch
     assert main(["show", "semola_tab99"]) == 2
 
 
-def test_costs_follow_from_the_records_and_only_of_paper_any_is_missing(tmp_path):
+def test_costs_follow_from_the_records_and_only_of_paper_and_jetflow_any_is_missing(tmp_path):
     write_csv(costs(), tmp_path / "costs.csv")
     new, committed = (pd.read_csv(folder / "costs.csv") for folder in (tmp_path, RESULTS / "tables"))
     pd.testing.assert_frame_equal(new, committed, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""What the records cost, and which are missing: a line an experiment and profile."""
+"""What the records cost, and how many are missing: a line an experiment and profile."""
 
 from __future__ import annotations
 
