@@ -1,6 +1,7 @@
 """A canary goes through every phase of its run, and through each of them at the run's own settings."""
 
 import functools
+import itertools
 import math
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from lib.experiments import training
 from lib.experiments.canary import STEPS, alike, canary, shrunk
-from lib.experiments.settings import labelled_plan
+from lib.experiments.settings import labelled_plan, plan
 from lib.experiments.stack import STACKABLE
 from lib.protocol import phase_of
 
@@ -89,3 +90,13 @@ def test_two_canaries_agree_to_the_rounding_of_their_precisions():
     assert not alike(one, {**one, "metrics": {"mse": 1.0, "E": 5e-8}})
     assert not alike(one, {**one, "single": {"val_loss": [1.0 + 5e-4]}})
     assert not alike(one, {name: value for name, value in one.items() if name != "single"})
+
+
+def test_it_sees_errors_splices_and_what_is_trimmed():
+    """Of two bodies whose data or loss differ in one of these only, no two have the same canary."""
+    tried = [*plan("two_body", "perturbed"), *plan("two_body", "perturbed_trimmed")]
+    runs = [run for run in tried if run["seed"] == 0 and run["mask"] == "mask_0" and run["scenario"] != "spliced_5"]  # of 8, one either way
+    found = {(run["scenario"], run.get("trimmed")): canary(run) for run in runs}
+    assert len(found) == len(runs) == 6
+    assert not any(alike(one, other) for one, other in itertools.combinations(found.values(), 2))
+    assert not alike(canary(runs[-1] | {"trimmed": 0.5}), found[runs[-1]["scenario"], 0.02])  # under the same names
