@@ -6,6 +6,7 @@
     time EXPERIMENT      measure steps and predictions of its methods, one after another
     show ID              build a table or figure from its records, and print it
     costs                hours, seeds and machines of the records, and how many are missing: results/tables/costs.csv
+    decision             for every data set, whether it is oriented and what helped most there: results/tables/decision.csv
     verify               whether every record speaks for today's code and data
 
 Examples:
@@ -86,6 +87,13 @@ def costs(options: Namespace) -> int:
     return 0
 
 
+def decision(options: Namespace) -> int:
+    from lib.views.decision import write
+
+    print(write().to_string(index=False))
+    return 0
+
+
 def verify(options: Namespace) -> int:
     from lib.experiments.verify import verify
 
@@ -118,6 +126,9 @@ def arguments_of(parser: ArgumentParser) -> None:
     added.add_argument("id", help="semola_tab2, remul_fig6, ...")
     added.add_argument("--profile", default="best", help="smoke, quick, paper, or best: the highest that is complete")
     command(costs, "write results/tables/costs.csv: hours, seeds and machines of the records, and how many are missing")
+    command(
+        decision, "write results/tables/decision.csv: whether each data set is oriented, whether its law is symmetric, and what helped most"
+    )
     added = command(verify, "whether every record speaks for today's code and data")
     added.add_argument("--write", action="store_true", help="write what agreed to results/verified.json, and drop what did not")
     added.add_argument("--sample", type=int, default=0, help="replay so many of those that the ledger vouches for, too")

@@ -194,7 +194,7 @@ def objective(
     coefficients : w of shape (B, K, C), from `augmenter.coefficients`; None for a method without an augmenter.
     loss, as_target : l on a batch of predictions and targets; how a prediction serves as a target.
     target : "label" takes y in the second term, as both papers do; "prediction" f(x), as a constant: Ours, no gradient moves the target.
-    again : f in the second term, where `lib.gradual` has to tell the two apart; None for `model`.
+    again : f in the second term, where `lib.weights` has to tell the two apart; None for `model`.
     phase : terms on the basis alone are multiplied by the square of its `reach`, all of R by its `push`.
 
     Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).

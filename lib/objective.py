@@ -14,9 +14,9 @@ from lib.actions import Action, on_stacks, on_vectors, trivially
 from lib.augmenter import GroupAugmenter, LieAugmenter
 from lib.checks import refuse_batch_norm, refuse_other_form
 from lib.draws import random_stream
-from lib.gradual import Gradual, last_name
 from lib.losses import method_named, objective
 from lib.protocol import phase_of
+from lib.weights import last_name, moving
 
 NAMES = {"lambda_task": "alpha", "lambda_equiv": "beta"}  # what a weight is called here; the others without their `lambda_`
 
@@ -30,7 +30,8 @@ class Objective:
     loss : l on a batch of predictions and targets.  copies : K, group elements a sample and step.
     on_x, on_y : how g acts on inputs and targets.  target, similarity : as in `lib.losses.objective`.
     steps, warmup, decay : length of the training and the shares of it in which gamma grows and after which R is out of force.
-    gradual : options of `lib.gradual.Gradual`, which moves alpha and beta from there after each step; {} takes its defaults.
+    gradual : options of `lib.weights.Gradual`, which moves alpha and beta from there after each step; {} takes its defaults.
+    dual : options of `lib.weights.Dual`, say {"epsilon": 0.01}: beta moves so that the equivariance term comes to be epsilon.
     vectors : of a graph, the node features that g moves; the same g for all nodes of a graph.
     seed : of the draws of g, which are those of a recorded run with that seed.
     weights : alpha, beta, aug, ortho, sparse, those that the method reads; alpha is 1 and R's are 0 unless given.
@@ -39,7 +40,7 @@ class Objective:
     ------
     KeyError : an unknown method.  TypeError : x is no tensor and no batch of graphs.  ValueError : a weight that the method does not read
     or that is no number of at least 0, or beta missing; copies below 1; phases without `steps`; a method and an augmenter, or an augmenter
-    and data, that do not go together; a model in training that normalises over the batch.
+    and data, that do not go together; weights that move in two ways or not at all, as beta is no weight of the method; a model in training that normalises over the batch.
 
     Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).
     """
@@ -59,6 +60,7 @@ class Objective:
         warmup: float | None = None,
         decay: float | None = None,
         gradual: Mapping[str, Any] | None = None,
+        dual: Mapping[str, Any] | None = None,
         vectors: Sequence[str] = ("pos",),
         seed: int = 0,
         **weights: float,
@@ -87,10 +89,9 @@ class Objective:
         phases = {"warmup": warmup, "decay": decay, "steps": steps}
         self.phases = {name: value for name, value in phases.items() if value is not None}
         self.options = {"loss": loss, "rho_x": on_x, "rho_y": on_y, "target": target, "similarity": similarity}
-        self.vectors, self.step, self.draws, self.gradual = (vectors,) if isinstance(vectors, str) else tuple(vectors), 0, None, None
-        if gradual is not None:
-            balanced = [self.weights[name] for name in (self.method.alpha, self.method.beta)]
-            self.gradual = Gradual(torch.tensor(balanced, dtype=torch.float64)[:, None], **gradual)
+        self.vectors, self.step, self.draws = (vectors,) if isinstance(vectors, str) else tuple(vectors), 0, None
+        balanced = [self.weights.get(name, name) for name in (self.method.alpha, self.method.beta)]
+        self.moving = moving({"gradual": gradual, "dual": dual}, torch.tensor(balanced, dtype=torch.float64)[:, None])
 
     def __call__(self, model: Callable[[Any], Tensor], x: Any, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to be minimised, and its terms by name; every call is a step."""
@@ -114,8 +115,8 @@ class Objective:
         if coefficients is not None:
             self.refuse_other_data(stack, y, coefficients, options["rho_x"])
         total, terms = objective(self.method, self.weights, inputs, self.augmenter, stack, y, coefficients, phase=phase, **options)
-        if self.gradual is not None:
-            self.balance(model, terms)
+        if self.moving is not None:
+            self.move(model, terms)
         return total, {name: term.detach() for name, term in terms.items()}
 
     def refuse_other_data(self, x: Tensor, y: Tensor, coefficients: Tensor, on_x: Action) -> None:
@@ -128,14 +129,16 @@ class Objective:
         refuse_other_form(x, n, on_x, "on_x")
         refuse_other_form(y, n, self.options["rho_y"], "on_y")
 
-    def balance(self, model: nn.Module, terms: Mapping[str, Tensor]) -> None:
-        """A step of the gradual weights, from the norms of both data terms' gradients on the last layer."""
-        last, names = model.get_parameter(last_name(model)), (self.method.alpha, self.method.beta)
+    def move(self, model: nn.Module, terms: Mapping[str, Tensor]) -> None:
+        """A step of weights that move, from both data terms and, of gradual ones, the norms of their gradients on the last layer."""
+        names, norms = (self.method.alpha, self.method.beta), None
         parts = {"task": self.weights[names[0]], "equiv": self.weights[names[1]]}
-        norms = [torch.autograd.grad(weight * terms[name], last, retain_graph=True)[0].norm() for name, weight in parts.items()]
-        losses = [terms[name].detach() for name in parts]
-        self.gradual.step(*(torch.stack(values).double().cpu()[:, None] for values in (losses, norms)))
-        self.weights |= dict(zip(names, self.gradual.weights[:, 0].tolist(), strict=True))
+        if self.moving.of_gradients:
+            last = model.get_parameter(last_name(model))
+            norms = [torch.autograd.grad(weight * terms[name], last, retain_graph=True)[0].norm() for name, weight in parts.items()]
+        stacks = [values and torch.stack(values).double().cpu()[:, None] for values in ([terms[name].detach() for name in parts], norms)]
+        self.moving.step(*stacks)
+        self.weights |= dict(zip(names, self.moving.weights[:, 0].tolist(), strict=True))
 
 
 class Moved:

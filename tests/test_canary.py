@@ -12,6 +12,7 @@ from lib.experiments.canary import STEPS, alike, canary, shrunk
 from lib.experiments.settings import labelled_plan, plan
 from lib.experiments.stack import STACKABLE
 from lib.protocol import phase_of
+from lib.weights import Dual
 
 
 @functools.cache
@@ -90,6 +91,22 @@ def test_two_canaries_agree_to_the_rounding_of_their_precisions():
     assert not alike(one, {**one, "metrics": {"mse": 1.0, "E": 5e-8}})
     assert not alike(one, {**one, "single": {"val_loss": [1.0 + 5e-4]}})
     assert not alike(one, {name: value for name, value in one.items() if name != "single"})
+
+
+def test_of_a_bound_it_sees_how_beta_moves_while_it_is_broken_and_while_it_holds(monkeypatch):
+    run = next(run for run in plan("bounded_orbits", "smoke") if "dual" in run)
+    before = canary(run)
+    steps = [later / earlier for earlier, later in itertools.pairwise(before["curves"]["beta"])]
+    assert min(steps) < 1 < max(steps)
+    step = Dual.step
+    monkeypatch.setattr(Dual, "step", lambda self, losses, norms=None: step(self, 1.001 * losses, norms))
+    assert not alike(canary(run), before)
+
+
+def test_of_oriented_data_it_sees_which_samples_are_moved_and_which_labels_are_drawn():
+    told, drawn = (next(run for run in plan("orientation", "quick") if run.get("shuffled", False) is value) for value in (False, True))
+    moved = canary({**told, "scenario": "walk"})
+    assert not alike(canary(told), canary(drawn)) and not alike(moved, canary({**told, "scenario": "walk_vertical"}))
 
 
 def test_it_sees_errors_splices_and_what_is_trimmed():

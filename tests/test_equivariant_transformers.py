@@ -9,7 +9,7 @@ import torch
 from e3nn.o3 import Irreps
 from torch.func import functional_call, vmap
 
-from lib.gradual import last_name
+from lib.weights import last_name
 from lib.groups import haar
 from lib.models import pga
 from lib.models.gatr import EquiLinear, GATr

@@ -10,7 +10,7 @@ from lib.actions import on_bodies, on_stacks
 from lib.experiments.sweep import stacked
 from lib.experiments.trainable import Trainable
 from lib.experiments.training import fit
-from lib.gradual import last_name
+from lib.weights import last_name
 from lib.groups import haar
 from lib.models.gnn import silu
 from lib.models.molecules import molecule

@@ -32,9 +32,10 @@ REMUL = {"method": "remul", "copies": 2, "group": "rotations", "lambda_task": 1.
 SHORT = {"lambda_task": "alpha", "lambda_equiv": "beta", "lambda_aug": "aug", "lambda_ortho": "ortho", "lambda_sparse": "sparse"}
 
 
-@pytest.mark.parametrize("method", ["semola", "remul", "gradual", "standard"])
+@pytest.mark.parametrize("method", ["semola", "remul", "gradual", "dual", "standard"])
 def test_in_a_loop_of_ones_own_its_numbers_are_those_of_the_engine(method):
-    own = {"semola": SEMOLA, "remul": REMUL, "gradual": REMUL | {"gradual": {"eta": 0.3}}, "standard": {"method": "standard"}}[method]
+    moving = {"gradual": REMUL | {"gradual": {"eta": 0.3}}, "dual": REMUL | {"dual": {"epsilon": 0.3}}}
+    own = {"semola": SEMOLA, "remul": REMUL, "standard": {"method": "standard"}, **moving}[method]
     task = tasks.load_tiny("two_body", scenario="in").to("cpu", torch.float64)
     if "group" in own:
         own = own | {"group": next(iter(task.groups))}
@@ -43,7 +44,7 @@ def test_in_a_loop_of_ones_own_its_numbers_are_those_of_the_engine(method):
     trainable = Trainable(RUN | own, task)
     objective = Objective(
         own["method"], trainable.augmenter, loss=task.loss, on_x=task.rho_x, on_y=task.rho_y, seed=RUN["seed"], steps=RUN["steps"],
-        **{name: own[name] for name in ("copies", "warmup", "decay", "gradual", "target", "similarity") if name in own},
+        **{name: own[name] for name in ("copies", "warmup", "decay", "gradual", "dual", "target", "similarity") if name in own},
         **{short: own[name] for name, short in SHORT.items() if name in own},
     )  # fmt: skip
     parameters = list(trainable.parameters())
@@ -64,7 +65,7 @@ def test_in_a_loop_of_ones_own_its_numbers_are_those_of_the_engine(method):
         nn.utils.vector_to_parameters(theta[0], parameters)
         for name, value in terms.items():
             assert value.item() == pytest.approx(recorded[name][step], rel=1e-9), (name, step)
-        if "gradual" in own:
+        if method in moving:
             assert objective.weights["lambda_equiv"] == pytest.approx(recorded["beta"][step], rel=1e-9)
 
 

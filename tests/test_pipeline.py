@@ -65,6 +65,7 @@ def test_a_stage_depends_on_all_that_it_shows_and_on_no_data(notebook):
     published = {f"paper/published/{spec.published or name}.csv" for name, spec in TABLES.items() if spec.experiment in shown}
     expected = {"lib", f"notebooks/{notebook}.ipynb", *(name for name in published if (ROOT / name).is_file())}
     expected |= {f"results/runs/{name}" for name in experiments}
+    expected |= set(re.findall(r"results/tables/\w+\.csv", (ROOT / "notebooks" / f"{notebook}.ipynb").read_text()))
     assert set(STAGES[notebook]["deps"]) == expected
     assert set(STAGES[notebook]["params"]) == experiments
     assert "-p profile ${profile}" in commands(STAGES[notebook])[-1], "a command's text is what DVC compares too"

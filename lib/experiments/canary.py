@@ -63,7 +63,7 @@ def canary(run: Run) -> dict[str, Any]:
     """All that the run's code computes in miniature, but its times: metrics, curves, the basis, restarts, the surface; CPU, fixed seed.
 
     A look at validation between the first and the last is made the best. Clipping is at the middle of the gradients' norms, as a first
-    pass without it finds them, so that it binds on about half of the steps. A basis that was discovered before is replaced by one that
+    pass without it finds them, so that it binds on about half of the steps; the bound of a constraint is at the middle of its term. A basis that was discovered before is replaced by one that
     is not the ground truth. Under `single` stand the terms of one step in float32, in which records are made and for which the code may
     choose otherwise.
     """
@@ -76,6 +76,9 @@ def canary(run: Run) -> dict[str, Any]:
         if "clip" in run:
             free = training.fit(task, [{**small, "clip": math.inf}], **options)[0]["curves"]["gradient_norm"]
             small["clip"] = statistics.median([*free, *sorted(free)[: len(free) % 2]])  # of an even number: between two of them
+        if "dual" in run:
+            free = training.fit(task, [small], **options)[0]["curves"]["equiv"]
+            small["dual"] = brief["dual"] = {**run["dual"], "epsilon": statistics.median(free)}
         result = second_of_two(task, small, options)
     single = second_of_two(tiny(run, torch.float32), brief, {})["curves"]
     return {"form": FORM, "single": single, **{name: value for name, value in result.items() if name != "train_s"}}

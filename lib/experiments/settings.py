@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from lib import models, tasks
+from lib import models, tasks, weights
 from lib.experiments.store import record_path
 from lib.experiments.values import DATA, WHOLE, ConfigError, checked, listed, nearest, network_options, number, options, refuse_unknown
 from lib.files import ROOT
@@ -26,8 +26,8 @@ DISCOVERY = (
     "cardinality", "mask", "sigma", "draw", "lambda_aug", "lambda_ortho", "similarity", "start", "lr", "lr_discriminator",
 )  # fmt: skip
 OPTIONAL = (  # left out of a run where there is none
-    "timesteps", "scaled", "axes", "horizon", "assignment", "centred", "strength", "heavy", "trimmed", "warmup", "decay", "mask", "basis",
-    "gradual", "lr_decay", "clip", "surface", "restarts", "evaluations",
+    "timesteps", "scaled", "axes", "horizon", "assignment", "centred", "strength", "heavy", "trimmed", "shuffled", "warmup", "decay", "mask", "basis",
+    *weights.KINDS, "lr_decay", "clip", "surface", "restarts", "evaluations",
 )  # fmt: skip
 OWN = {"scenario", "seed", "model", "model_options", "method", "basis"}  # what no setting says for all runs
 SECTION = ("rows", "settings", "profiles", "notebook", "timed")
@@ -200,7 +200,7 @@ def names_of(name: str) -> tuple[str, ...]:
     augmenter = {None: (), "group": ("group", "copies", "target")}.get(method.basis, AUGMENTED)
     names = (*COMMON, "basis", *augmenter, *method.hyperparameters, "lr_decay", "clip", "surface", "restarts", "evaluations")
     names += ("decay",) if method.regularisers else ()
-    names += ("gradual",) if isinstance(method.alpha, str) and isinstance(method.beta, str) else ()
+    names += tuple(weights.KINDS) if isinstance(method.alpha, str) and isinstance(method.beta, str) else ()
     names += ("similarity",) if "lambda_aug" in method.regularisers else ()
     return names + (("mask", "start") if method.basis == "learnable" else ())
 

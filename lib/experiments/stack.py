@@ -14,10 +14,10 @@ from lib import metrics
 from lib.draws import random_stream
 from lib.experiments.evaluation import validation_loss
 from lib.experiments.trainable import Trainable, draws, seeded
-from lib.gradual import Gradual, last_name
 from lib.losses import Phase
 from lib.protocol import Batches, Run, add_point, decayed, phase_of
 from lib.tasks import Task
+from lib.weights import Dual, Gradual, last_name, moving
 
 # What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
 STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse", "lambda_width")
@@ -50,17 +50,15 @@ class Stack:
             self.theta = self.theta + noise * draw.to(device)
         self.adam = Adam(self.theta, self.theta.new_tensor([[run["lr"]] for run in runs]))
         weights = [{name: run[name] for name in template.method.hyperparameters} for run in runs]
-        self.gradual = None
-        if "gradual" in self.first:
-            initial = [[weight[name] for weight in weights] for name in (template.method.alpha, template.method.beta)]
-            self.gradual = Gradual(self.theta.new_tensor(initial), **self.first["gradual"])
+        balanced = [[weight.get(name, name) for weight in weights] for name in (template.method.alpha, template.method.beta)]
+        self.moving = moving(self.first, self.theta.new_tensor(balanced))
         count = len(task.train[1])
         self.size = min(self.first["batch_size"], count)
         self.batches = [Batches(count, self.size, random_stream(run["seed"], "batches", device)) for run in runs]
         self.augmentations = [random_stream(run["seed"], "augment", device) for run in runs]
         noises = [random_stream(run["seed"], "dropout") for run in runs] if draws(template.model, task.train[0][:2]) else None
         self.noises = noises or []
-        self.gradients = stack_gradients(template, layout, weights, self.gradual, noises)
+        self.gradients = stack_gradients(template, layout, weights, self.moving, noises)
         self.curves, self.norm = [{} for _ in runs], None
         self.clipped = self.theta.new_zeros(len(runs), 1)
 
@@ -85,8 +83,8 @@ class Stack:
             trainable = self.trainable(self.theta[i])
             losses.append(validation_loss(trainable.model, self.task))
             point = {"step": step, "val_loss": losses[i].item(), **{name: value.item() for name, value in terms[i].items()}}
-            if self.gradual is not None:
-                point |= {name: value[i].item() for name, value in self.gradual.state().items()}
+            if self.moving is not None:
+                point |= {name: value[i].item() for name, value in self.moving.state().items()}
             if "clip" in self.first:  # the share of the steps so far, and the last one's
                 point |= {"clipped": self.clipped[i].item() / step, "gradient_norm": self.norm[i].item()}
             if trainable.averages:
@@ -95,7 +93,7 @@ class Stack:
         return torch.stack(losses)[:, None]
 
     def state(self) -> dict[str, Tensor]:
-        """All that later steps depend on: parameters, what the optimiser and GradNorm remember, what is left of each epoch, all streams."""
+        """All that later steps depend on: parameters, what the optimiser and moving weights remember, what is left of each epoch, all streams."""
         found = {prefix + name: getattr(holder, name) for prefix, holder, name in self.remembered()}
         found |= {f"order.{i}": batches.order for i, batches in enumerate(self.batches)}
         return found | {f"stream.{i}": stream.get_state() for i, stream in enumerate(self.streams())}
@@ -110,10 +108,9 @@ class Stack:
             stream.set_state(state[f"stream.{i}"].cpu())
 
     def remembered(self) -> list[tuple[str, object, str]]:
-        """Prefix, holder and name of each tensor that a step changes; GradNorm's are there from its first step on."""
+        """Prefix, holder and name of each tensor that a step changes; those of moving weights are there from their first step on."""
         names = [("", self, "theta"), ("", self, "clipped"), *(("adam.", self.adam, name) for name in ("mean", "square", "steps"))]
-        ofs = ("weights", "scaled", "floored", "targets", "first_losses", "first_norms") if self.gradual is not None else ()
-        return names + [("gradual.", self.gradual, name) for name in ofs]
+        return names + [("moving.", self.moving, name) for name in (() if self.moving is None else self.moving.remembered)]
 
     def streams(self) -> list[torch.Generator]:
         """What the members draw from: batches, augmentations, dropout."""
@@ -134,16 +131,16 @@ def refuse_differing(runs: Sequence[Run]) -> None:
 
 
 def stack_gradients(
-    template: Trainable, layout: Sequence, weights: Sequence[Mapping[str, float]], gradual: Gradual | None = None,
+    template: Trainable, layout: Sequence, weights: Sequence[Mapping[str, float]], mover: Gradual | Dual | None = None,
     noises: Sequence[torch.Generator] | None = None,
 ) -> Callable:  # fmt: skip
     """(theta, x, y, coefficients, phase), all but the last with one entry a member, to (gradients, one dictionary of terms each).
 
-    With `gradual` weights in the place of alpha and beta, a call ends with a step of theirs. Members of a network that draws at random
+    With a `mover`, whose weights stand in the place of alpha and beta, a call ends with a step of it. Members of a network that draws at random
     take turns, each with draws from its own one of `noises`.
     """
     balanced, offsets = (template.method.alpha, template.method.beta), ()
-    if gradual is not None:
+    if mover is not None and mover.of_gradients:
         zero = torch.zeros_like(template.model.get_parameter(last_name(template.model)))
         offsets = (torch.stack([zero, zero]),)
 
@@ -160,8 +157,8 @@ def stack_gradients(
     def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
         drawn = coefficients or [None] * len(weights)
         live = weights
-        if gradual is not None:
-            live = [{**w, **dict(zip(balanced, pair, strict=True))} for w, pair in zip(weights, gradual.weights.T, strict=True)]
+        if mover is not None:
+            live = [{**w, **dict(zip(balanced, pair, strict=True))} for w, pair in zip(weights, mover.weights.T, strict=True)]
         parts = []
         for i, (vector, *rest) in enumerate(zip(theta, x, y, drawn, live, strict=True)):
             with nullcontext() if noises is None else seeded(noises[i], vector.device):
@@ -171,7 +168,7 @@ def stack_gradients(
 
     def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
         weight = {name: theta.new_tensor([w[name] for w in weights]) for name in weights[0]}
-        weight |= {} if gradual is None else dict(zip(balanced, gradual.weights, strict=True))
+        weight |= {} if mover is None else dict(zip(balanced, mover.weights, strict=True))
         draws = None if coefficients is None else torch.stack(list(coefficients))
         dims = ((0, *[None for _ in offsets]), 0, 0, None if draws is None else 0, 0 if weight else None, None)
         g, (_, terms) = vmap(grad_and_value(loss_of, has_aux=True), in_dims=dims)(
@@ -183,9 +180,9 @@ def stack_gradients(
 
     def both(*batch):
         (found, *last), terms = (in_turn if looped else at_once)(*batch)
-        if gradual is not None:
+        if mover is not None:
             losses = torch.stack([torch.stack([term[name] for term in terms]) for name in ("task", "equiv")])
-            gradual.step(losses, last[0].flatten(2).norm(dim=2).T)
+            mover.step(losses.detach(), last[0].flatten(2).norm(dim=2).T if last else None)
         return found, terms
 
     return both

@@ -118,13 +118,15 @@ def state_of(experiment: str, run: Run, results: Path = RESULTS) -> str:
 
 
 def stacked(runs: Sequence[Run], device: str) -> list[list[Run]]:
-    """Runs that differ in their seed and weights only, together; networks that take turns on a CPU one by one there."""
+    """Runs that differ in their seed and weights only, together; networks that take turns on a CPU one by one there. Those of the same data
+    follow one another, so that a worker loads it once."""
 
     def shape(run: Run) -> str:
         alone = METHODS[run["method"]].adversarial or (device == "cpu" and getattr(models.class_of(run["model"]), "loops_on_cpu", False))
         return json.dumps({key: value for key, value in run.items() if alone or key not in STACKABLE}, sort_keys=True)
 
-    return [list(group) for _, group in itertools.groupby(sorted(runs, key=shape), key=shape)]
+    by_data = sorted(runs, key=lambda run: (json.dumps(data_of(run), sort_keys=True), shape(run)))
+    return [list(group) for _, group in itertools.groupby(by_data, key=shape)]
 
 
 def reuse_memory() -> None:

@@ -12,12 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from lib import models
 from lib.augmenter import GroupAugmenter, LieAugmenter
 from lib.draws import random_stream
-from lib.gradual import twice
 from lib.groups import gaussian_start
 from lib.losses import Method, Phase, method_named, objective
 from lib.precision import default_dtype
 from lib.protocol import Run
 from lib.tasks import Task
+from lib.weights import twice
 
 
 class Trainable(nn.Module):

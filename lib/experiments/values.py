@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from lib import gradual, models, tasks
+from lib import models, tasks, weights
 from lib.groups import AXES, STARTS
 from lib.losses import SIMILARITIES
 from lib.protocol import Run
@@ -58,6 +58,7 @@ CHOICES = {
     "axes": AXES,
     "centred": (True, False),
     "scaled": (True, False),
+    "shuffled": (True, False),
     "start": tuple(STARTS),
 }
 
@@ -86,10 +87,10 @@ def form(name: str, value: Any, run: Run) -> Any:
         return choice(name, value, of_task(run["task"], run["scenario"])[name])
     if name == "model_options":
         return options(value, network_options(run["model"]), f"model {run['model']}")
-    if name == "gradual":
-        found = options(value, gradual.DEFAULTS, "gradual weights")
+    if name in weights.KINDS:
+        found = options(value, keywords(weights.KINDS[name]), f"{name} weights")
         try:
-            gradual.checked(found)
+            weights.moving({**{kind: run.get(kind) for kind in weights.KINDS}, name: found}, torch.ones(2, 1))
         except ValueError as error:
             raise ConfigError(str(error)) from None
         return found
@@ -183,7 +184,12 @@ def nearest(name: Any, known: Iterable[str]) -> str:
 @functools.cache
 def network_options(model: str) -> dict[str, Any]:
     """The options of a network or discriminator, each with its default."""
-    return {o.name: o.default for o in inspect.signature(models.class_of(model)).parameters.values() if o.kind is o.KEYWORD_ONLY}
+    return keywords(models.class_of(model))
+
+
+def keywords(made: type) -> dict[str, Any]:
+    """The keyword-only options of a class, each with its default."""
+    return {o.name: o.default for o in inspect.signature(made).parameters.values() if o.kind is o.KEYWORD_ONLY}
 
 
 @functools.cache

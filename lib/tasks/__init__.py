@@ -26,6 +26,7 @@ TASKS = (
     "qm9",
     "flow",
     "tokens",
+    "orientation",
 )
 
 OPTIONS = (
@@ -39,6 +40,7 @@ OPTIONS = (
     "strength",
     "heavy",
     "trimmed",
+    "shuffled",
 )  # what tasks are loaded with, each those it has
 SIZES = ("n_train", "n_eval")
 

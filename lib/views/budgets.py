@@ -54,6 +54,9 @@ SHARED = {  # experiments that take the settings of another, or of another too
     "nbody_samples": ["nbody"],
     "loss_surface": ["nbody"],
     "flow_dial": ["flow"],
+    "bounded_bodies": ["nbody"],
+    "bounded_motion": ["mocap_mlp"],
+    "bounded_orbits": ["two_body"],
 }
 AUTHORS = "its authors' settings, not searched; no validation in its own run"
 STATED = {  # experiment -> label -> how it was given less or more than the others of its table
@@ -68,6 +71,7 @@ STATED = {  # experiment -> label -> how it was given less or more than the othe
         "LieGAN": "its code's defaults, not searched; no validation in its own run",
         "LieGAN aug": "SEMoLA's rate, not searched",
     },
+    "bounded_orbits": dict.fromkeys(("MLP + aug", "REMUL", "REMUL, bounded"), "the plain network's rate, not searched"),
     "mocap_discovery": {"SEMoLA_3": "one trial less than SEMoLA_1, beside which it is not judged"},
     "md17_discovery": {"SEMoLA_3": "one trial less than SEMoLA_1, beside which it is not judged"},
 }

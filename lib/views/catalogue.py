@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib.views.figures import ablations, against_beta, algebras, bases, chemistry, dial, durations, generators, perturbed
+from lib.views.figures import (
+    ablations, against_beta, algebras, bases, bounded, chemistry, dial, durations, generators, oriented, perturbed,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,10 @@ FIGURES = {
     "remul_fig10": Drawing("md17", against_beta.across_scenarios(IN_ANGSTROM_PRIME, (*IN_FIGURE_4, *IN_FIGURE_9))),
     "remul_fig11": Drawing("md17", chemistry.molecules),
     "flow_dial": Drawing("flow_dial", dial.dial),
+    "oriented": Drawing("orientation", oriented.oriented),
+    "bounded_bodies": Drawing("bounded_bodies", bounded.bounded),
+    "bounded_motion": Drawing("bounded_motion", bounded.bounded),
+    "bounded_orbits": Drawing("bounded_orbits", bounded.bounded),
     "mocap_generators": Drawing("mocap_discovery", generators.generators),
     "md17_generators": Drawing("md17_discovery", generators.generators),
     "md17_timing": Drawing("md17", durations.by_scenario, GRAPH_NETWORKS),
