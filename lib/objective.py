@@ -40,7 +40,8 @@ class Objective:
     ------
     KeyError : an unknown method.  TypeError : x is no tensor and no batch of graphs.  ValueError : a weight that the method does not read
     or that is no number of at least 0, or beta missing; copies below 1; phases without `steps`; a method and an augmenter, or an augmenter
-    and data, that do not go together; weights that move in two ways or not at all, as beta is no weight of the method; a model in training that normalises over the batch.
+    and data, that do not go together; weights that move in two ways, or that the method has not; a model in training that normalises over
+    the batch.
 
     Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).
     """
@@ -91,6 +92,8 @@ class Objective:
         self.options = {"loss": loss, "rho_x": on_x, "rho_y": on_y, "target": target, "similarity": similarity}
         self.vectors, self.step, self.draws = (vectors,) if isinstance(vectors, str) else tuple(vectors), 0, None
         balanced = [self.weights.get(name, name) for name in (self.method.alpha, self.method.beta)]
+        if not {self.method.alpha, self.method.beta} <= self.weights.keys() and (gradual, dual) != (None, None):
+            raise ValueError(f"method {method} has no alpha and beta that could move: leave gradual and dual out")
         self.moving = moving({"gradual": gradual, "dual": dual}, torch.tensor(balanced, dtype=torch.float64)[:, None])
 
     def __call__(self, model: Callable[[Any], Tensor], x: Any, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,12 +1,13 @@
 """How alpha and beta move in a training: not at all, by GradNorm (`Gradual`), or beta as the price of a constraint (`Dual`).
 
-GradNorm: the weights of the two data terms follow the norms of their last-layer gradients. With n_k = ||grad_W L_k|| of the last layer's weights W, G_k = w_k n_k and r_k = (L_k / L_k(0)) / their mean over k, one step is
+GradNorm: the weights of the two data terms follow the norms of their last-layer gradients. With n_k = ||grad_W L_k|| of the last layer's
+weights W, G_k = w_k n_k and r_k = (L_k / L_k(0)) / their mean over k, one step is
 
     w_k <- w_k - eta * d/dw_k sum_j |G_j - mean(G) r_j^exponent| = w_k - eta sign(G_k - mean(G) r_k^exponent) sign(w_k) n_k
 
 where the mean and the rates are constants of the step, so no second derivative is taken.
 
-A constraint: minimise l(f(x), y) where l(f(g x), rho(g) y) is at most epsilon; beta rises as long as it is more, and falls where it is less.
+A constraint: minimise l(f(x), y) where l(f(g x), rho(g) y) is at most epsilon; beta rises as long as it is more, and falls where less.
 """
 
 from __future__ import annotations

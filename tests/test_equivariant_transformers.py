@@ -9,12 +9,12 @@ import torch
 from e3nn.o3 import Irreps
 from torch.func import functional_call, vmap
 
-from lib.weights import last_name
 from lib.groups import haar
 from lib.models import pga
 from lib.models.gatr import EquiLinear, GATr
 from lib.models.se3_transformer import SE3Transformer, kernel_basis, undirected
 from lib.models.transformer import Transformer
+from lib.weights import last_name
 from tests.dense_gatr import densify, equivariant_maps
 
 SHAPES = torch.Size([4, 7]), torch.Size([4, 3])

@@ -10,12 +10,12 @@ from lib.actions import on_bodies, on_stacks
 from lib.experiments.sweep import stacked
 from lib.experiments.trainable import Trainable
 from lib.experiments.training import fit
-from lib.weights import last_name
 from lib.groups import haar
 from lib.models.gnn import silu
 from lib.models.molecules import molecule
 from lib.tasks import md17
 from lib.views.hyperparameters import parameters_of
+from lib.weights import last_name
 from tests.scattered_gnn import scattered
 
 NAMES = ("gnn", "egnn")

@@ -69,6 +69,12 @@ def test_in_a_loop_of_ones_own_its_numbers_are_those_of_the_engine(method):
             assert objective.weights["lambda_equiv"] == pytest.approx(recorded["beta"][step], rel=1e-9)
 
 
+def test_weights_that_a_method_has_not_do_not_move():
+    for options in ({"gradual": {}}, {"dual": {"epsilon": 1.0}}):
+        with pytest.raises(ValueError, match="no alpha and beta that could move"):
+            Objective("standard", loss=nn.functional.mse_loss, **options)
+
+
 class Pair(nn.Module):
     """For each node a vector from its position and the graph's sum, or for each graph a number."""
 

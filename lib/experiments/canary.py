@@ -63,9 +63,9 @@ def canary(run: Run) -> dict[str, Any]:
     """All that the run's code computes in miniature, but its times: metrics, curves, the basis, restarts, the surface; CPU, fixed seed.
 
     A look at validation between the first and the last is made the best. Clipping is at the middle of the gradients' norms, as a first
-    pass without it finds them, so that it binds on about half of the steps; the bound of a constraint is at the middle of its term. A basis that was discovered before is replaced by one that
-    is not the ground truth. Under `single` stand the terms of one step in float32, in which records are made and for which the code may
-    choose otherwise.
+    pass without it finds them, so that it binds on about half of the steps; the bound of a constraint is at the middle of its term. A basis
+    that was discovered before is replaced by one that is not the ground truth. Under `single` stand the terms of one step in float32, in
+    which records are made and for which the code may choose otherwise.
     """
     small = shrunk(run)
     brief = {name: 1 if name == "steps" else value for name, value in small.items() if name not in ("restarts", "surface")}

@@ -26,8 +26,8 @@ DISCOVERY = (
     "cardinality", "mask", "sigma", "draw", "lambda_aug", "lambda_ortho", "similarity", "start", "lr", "lr_discriminator",
 )  # fmt: skip
 OPTIONAL = (  # left out of a run where there is none
-    "timesteps", "scaled", "axes", "horizon", "assignment", "centred", "strength", "heavy", "trimmed", "shuffled", "warmup", "decay", "mask", "basis",
-    *weights.KINDS, "lr_decay", "clip", "surface", "restarts", "evaluations",
+    "timesteps", "scaled", "axes", "horizon", "assignment", "centred", "strength", "heavy", "trimmed", "shuffled", "warmup", "decay",
+    "mask", "basis", *weights.KINDS, "lr_decay", "clip", "surface", "restarts", "evaluations",
 )  # fmt: skip
 OWN = {"scenario", "seed", "model", "model_options", "method", "basis"}  # what no setting says for all runs
 SECTION = ("rows", "settings", "profiles", "notebook", "timed")

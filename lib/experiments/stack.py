@@ -93,7 +93,8 @@ class Stack:
         return torch.stack(losses)[:, None]
 
     def state(self) -> dict[str, Tensor]:
-        """All that later steps depend on: parameters, what the optimiser and moving weights remember, what is left of each epoch, all streams."""
+        """All that later steps depend on: parameters, what the optimiser and weights that move remember, what is left of each epoch,
+        all streams."""
         found = {prefix + name: getattr(holder, name) for prefix, holder, name in self.remembered()}
         found |= {f"order.{i}": batches.order for i, batches in enumerate(self.batches)}
         return found | {f"stream.{i}": stream.get_state() for i, stream in enumerate(self.streams())}
@@ -136,8 +137,8 @@ def stack_gradients(
 ) -> Callable:  # fmt: skip
     """(theta, x, y, coefficients, phase), all but the last with one entry a member, to (gradients, one dictionary of terms each).
 
-    With a `mover`, whose weights stand in the place of alpha and beta, a call ends with a step of it. Members of a network that draws at random
-    take turns, each with draws from its own one of `noises`.
+    With a `mover`, whose weights stand in the place of alpha and beta, a call ends with a step of it. Members of a network that draws at
+    random take turns, each with draws from its own one of `noises`.
     """
     balanced, offsets = (template.method.alpha, template.method.beta), ()
     if mover is not None and mover.of_gradients:

@@ -1,8 +1,8 @@
 """Are the data oriented? Whether a sample is as it was found or was moved by the group, as a task of its own: what no classifier can tell
 apart has a symmetric distribution, whatever its law is (distributional symmetry breaking).
 
-A scenario is a data set and a group. Half of the samples are moved; the accuracy is 50 % where the distribution is symmetric. A finite group
-of m elements moves one sample in m nowhere, so that the most that can be told is 1 - 1 / (2 m).
+A scenario is a data set and a group. Half of the samples are moved; the accuracy is 50 % where the distribution is symmetric. A finite
+group of m elements moves one sample in m nowhere, so that the most that can be told is 1 - 1 / (2 m).
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from lib.draws import random_stream
 from lib.groups import haar
 from lib.metrics import accuracy
 from lib.tasks import (
-    Task, discrete_rotation, flow, md17, mocap, nbody, partial_permutation, planted_symmetry, qm9, rotated_mnist, two_body,
+    Task,
+    discrete_rotation,
+    flow,
+    md17,
+    mocap,
+    nbody,
+    partial_permutation,
+    planted_symmetry,
+    qm9,
+    rotated_mnist,
+    two_body,
 )  # fmt: skip
 
 SEED = 20_251_130
@@ -73,9 +83,9 @@ def load(scenario: str, n_train: int = 2000, n_eval: int = 2000, shuffled: bool 
     """Samples of a data set and moved ones, to be told apart: x as the data set has it, y 1 where it was moved; the error is an accuracy.
 
     Training samples, four in five, are each there as they are and moved; the fifth are for validation; the test set is the data set's
-    validation set, which is distributed as its training set is, or of films those of other places. Of these two the first half is as it is and the second half is moved, so
-    that no two of them are of one sample. Where an action interpolates all are moved twice, those as they are there and back: else what is
-    told apart is how sharp they are.
+    validation set, which is distributed as its training set is, or of films those of other places. Of these two the first half is as it is
+    and the second half is moved, so that no two of them are of one sample. Where an action interpolates all are moved twice, those as they
+    are there and back: else what is told apart is how sharp they are.
 
     Parameters
     ----------

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lib.views.figures import (
-    ablations, against_beta, algebras, bases, bounded, chemistry, dial, durations, generators, oriented, perturbed,
+    ablations,
+    against_beta,
+    algebras,
+    bases,
+    bounded,
+    chemistry,
+    dial,
+    durations,
+    generators,
+    oriented,
+    perturbed,
 )  # fmt: skip
 
 

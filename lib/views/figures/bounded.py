@@ -23,7 +23,7 @@ LOOKS = {  # marker and name
 
 
 def priced(frame: pd.DataFrame) -> pd.DataFrame:
-    """A number a look of every run with a bound, at `step`: beta, and the term's mean over the last 100 steps over the bound; and a number a
+    """A number a look of every run with a bound, at `step`: beta, and the term's mean over the last steps over the bound; and a number a
     run: test error (`score`) against E' (`across`), with the bound, weight or penalty as `setting`."""
     rows = []
     for run in frame.itertuples():
@@ -81,8 +81,9 @@ def errors(ax: plt.Axes, points: pd.DataFrame, shades: dict[float, tuple]) -> No
         colours = [shades.get(setting, "0.4") if kind == "bounded" else "0.4" for setting in part.setting]
         ax.scatter(part.across, part.score, s=16, c=colours, marker=LOOKS[kind][0], linewidth=0, alpha=0.8, zorder=2)
         if kind == "constant":
-            for setting, at in means.iterrows():
-                ax.annotate(f"β = {setting:g}", at, xytext=(6, -2), textcoords="offset points", fontsize=6, color="0.3", va="top")
+            for i, (setting, at) in enumerate(means.iterrows()):  # by turns below on the right and above on the left
+                place = {"xytext": (-6, 4), "ha": "right", "va": "bottom"} if i % 2 else {"xytext": (6, -3), "va": "top"}
+                ax.annotate(f"β = {setting:g}", at, textcoords="offset points", fontsize=6, color="0.3", **place)
     ax.set(xscale="log", yscale="log")
     for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
