@@ -49,10 +49,10 @@ ATOMS = {"none": "GNN", "augmentation": ("GNN + aug",), "penalty": ("REMUL",), "
 ENERGIES = {"none": "No symmetry", "augmentation": ("SE(3) aug",), "penalty": ("REMUL",), "discovery": ("SEMoLA",)}
 FILMS = {"none": "CNN", "augmentation": ("CNN + aug",), "penalty": ("REMUL",), "architecture": ("E2CNN",)}
 DRIVEN = {"none": "CNN", "penalty": ("REMUL",), "architecture": ("E2CNN",), "strength": 20.0}
-GRAVITY = "about the vertical only"
+GRAVITY = "vertical only"
 DATA = {
-    "digits": Data("SO(2)", "nearly: 6 and 9", "rotated_mnist", "in", **IMAGES),
-    "digits_90": Data("SO(2)", "nearly: 6 and 9", "rotated_mnist", "out", **IMAGES),
+    "digits": Data("SO(2)", "but 6, 9", "rotated_mnist", "in", **IMAGES),
+    "digits_90": Data("SO(2)", "but 6, 9", "rotated_mnist", "out", **IMAGES),
     "orbits": Data("SO(2)", "exact", "two_body", "in", **ORBITS),
     "orbits_quadrants": Data("SO(2)", "exact", "two_body", "out", **ORBITS),
     "sevenths": Data("C7", "exact", "discrete_rotation", "in", **FUNCTIONS),
