@@ -101,9 +101,10 @@ class Dual:
 
         beta <- beta exp(eta (min(l_equiv / epsilon, 2) - 1))
 
-    so that it rises as long as the term is above epsilon, falls while it is below, and rests where the constraint just holds. A step
-    changes beta by at most eta in parts of itself, and it stays within `PRICES`: a bound that is out of reach early in a training, or
-    holds by itself, must not take it so far that it never comes back.
+    so that it rises while the term of a step is above epsilon, falls while it is below, and rests where the mean of min(l_equiv / epsilon,
+    2) is 1: where the constraint just holds, or, as batches differ, a little above. A step changes beta by at most eta in parts of itself,
+    and it stays within `PRICES`: a bound that is out of reach early in a training, or holds by itself, must not take it so far that it
+    never comes back.
 
     Attributes
     ----------

@@ -47,7 +47,10 @@ def test_each_sample_is_as_it_is_or_moved_by_the_group(scenario):
     assert len(y) == 2 * (len(origin.train[0]) - fifth) and y.sum() == len(y) // 2
     assert len(val) == fifth
     assert len(y_test) == len(held_out) and abs(2 * y_test.sum() - len(y_test)) <= 1
-    if not origin.interpolates:
+    if source.centred:
+        atoms = x[..., :1] > 0
+        assert ((x[..., 1:] * atoms).sum(1).abs() < 1e-5 * len(atoms)).all()  # from their centre, moved ones too
+    elif not origin.interpolates:
         torch.testing.assert_close(x[y == 0], origin.train[0][fifth:])
         torch.testing.assert_close(x_test[y_test == 0], held_out[: int((y_test == 0).sum())])
         shift = (x[y == 1] - x[y == 0]).flatten(1).norm(dim=1)

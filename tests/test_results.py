@@ -24,7 +24,7 @@ from lib.views.tables import RESULTS, build, results_of, search_summary, write_c
 RECORDED = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["foreach"]
 LABELS = {  # of the data
     "rotated_mnist": ("official",), "mocap": ("official", "rebuilt"), "md17": ("official", "surrogate"), "qm9": ("official",),
-    "flow": ("surrogate", "simulated"),
+    "flow": ("surrogate", "simulated"), "orientation": ("official", "rebuilt", "surrogate", "simulated"),
 }  # fmt: skip
 DRAWN_TWICE = ("semola_fig2", "remul_fig1", "remul_fig4")  # a heat map, a surface in space, points and lines
 PROFILES = [(e, profile) for e in RECORDED for profile in parameters(e)["profiles"] if profile not in ("smoke", "paper", "jetflow")]

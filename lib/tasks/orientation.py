@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lib.actions import trivially
@@ -44,9 +45,12 @@ def turned_about_one_point(count: int, draws: torch.Generator, dtype: torch.dtyp
 
 @dataclass(frozen=True)
 class Source:
-    """What is told apart: a task's module and scenario, the group, by its name in the task or as what draws from it, what else the task is
-    loaded with, how many samples there are to train on and of its validation set; whether its further test set `domain` stands in the place
-    of that, where it is of the same simulations or places, whose turns are soon learnt by heart."""
+    """What is told apart: a task's module and scenario; the group, by its name in the task or as what draws from it; what else the task is
+    loaded with; how many samples there are to train on and of its validation set.
+
+    `domain` : that set is of the same simulations or places, whose turns are soon learnt by heart; the further test set takes its place.
+    `centred` : atoms are taken from their molecule's centre, as where a file has put its origin tells, too.  `order` : of a finite group.
+    """
 
     module: ModuleType
     scenario: str
@@ -54,16 +58,18 @@ class Source:
     options: Mapping[str, Any] = field(default_factory=dict)
     most: tuple[int, int] = (10_000, 2_000)
     domain: bool = False
+    centred: bool = False
+    order: int | None = None
 
 
-MOLECULE, WALKS, RUNS, FILMS = (500, 2000), (1100, 600), (200, 240), (420, 126)
+MOLECULE, SMALL, WALKS, RUNS, FILMS = (500, 2000), (2000, 300), (1100, 600), (200, 240), (420, 126)
 SOURCES = {
     "gaussian": Source(planted_symmetry, "so2", "so2"),  # isotropic by construction
     "digits": Source(rotated_mnist, "in", "so2"),
     "digits_90": Source(rotated_mnist, "out", "so2"),
     "orbits": Source(two_body, "in", "so2", most=(7000, 2000)),
     "orbits_quadrants": Source(two_body, "out", "so2", most=(7000, 2000)),
-    "sevenths": Source(discrete_rotation, "in", "c7"),
+    "sevenths": Source(discrete_rotation, "in", "c7", order=7),
     "permutation": Source(partial_permutation, "in", "so2"),
     "bodies": Source(nbody, "10deg", "haar"),
     "walk": Source(mocap, "walk", "haar", most=WALKS),
@@ -71,10 +77,10 @@ SOURCES = {
     "run": Source(mocap, "run", "haar", most=RUNS),
     "run_vertical": Source(mocap, "run", "vertical", most=RUNS),
     **{name: Source(md17, name, "haar", most=MOLECULE) for name in md17.SCENARIOS if name != "benzene"},
-    "qm9": Source(qm9, "homo", turned_about_one_point),
-    "ocean": Source(flow, "ocean", "c4", most=FILMS, domain=True),
-    "turbulence": Source(flow, "simulated", "c4", {"strength": 0.0}, FILMS, domain=True),
-    "turbulence_driven": Source(flow, "simulated", "c4", {"strength": 20.0}, FILMS, domain=True),
+    "qm9": Source(qm9, "lumo", turned_about_one_point, {"heavy": 7}, SMALL, centred=True),
+    "ocean": Source(flow, "ocean", "c4", most=FILMS, domain=True, order=4),
+    "turbulence": Source(flow, "simulated", "c4", {"strength": 0.0}, FILMS, domain=True, order=4),
+    "turbulence_driven": Source(flow, "simulated", "c4", {"strength": 20.0}, FILMS, domain=True, order=4),
 }
 SCENARIOS = tuple(SOURCES)
 
@@ -118,6 +124,7 @@ def told_apart(task: Task, source: Source, shuffled: bool, scenario: str) -> Tas
     """The task of telling this one's samples from moved ones."""
     draw = task.groups[source.group] if isinstance(source.group, str) else source.group
     found = task.train[0], (task.further["domain"] if source.domain else task.val)[0]
+    found = [from_centre(x) for x in found] if source.centred else found
     fifth = len(found[0]) // 5
     sets = {}
     for part, x in {"train": found[0][fifth:], "val": found[0][:fifth], "test": found[1]}.items():
@@ -131,6 +138,13 @@ def told_apart(task: Task, source: Source, shuffled: bool, scenario: str) -> Tas
         outputs=torch.Size([2]), output=partial(torch.softmax, dim=-1), as_target=partial(torch.softmax, dim=-1), further={}, law=None,
         reported=Task.reported, groups={"group": draw}, graph=None, masks={}, mask=None, family=None, angles=False,
     )  # fmt: skip
+
+
+def from_centre(x: Float[Tensor, "B N 4"]) -> Float[Tensor, "B N 4"]:
+    """Atoms (number, position), their positions from the mean of their molecule's; places without an atom stay zero."""
+    there = (x[..., :1] > 0).to(x.dtype)
+    centre = (x[..., 1:] * there).sum(1, keepdim=True) / there.sum(1, keepdim=True)
+    return torch.cat([x[..., :1], (x[..., 1:] - centre) * there], -1)
 
 
 def moved(task: Task, draw: Callable, x: Tensor, draws: torch.Generator, back: bool = False) -> Tensor:

@@ -7,9 +7,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from lib.tasks.orientation import SOURCES
 from lib.views.figures.bases import drawing
-
-FINITE = {"sevenths": 7, "ocean": 4, "turbulence": 4, "turbulence_driven": 4}  # elements of a finite group: one of them moves nothing
 
 
 def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
@@ -20,7 +19,8 @@ def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for scenario, part in frame.groupby("scenario", sort=False):
         best = part[~part.random].groupby("network").val_accuracy.mean().idxmax()
-        ceiling = 100 - 50 / FINITE[scenario] if scenario in FINITE else 100.0
+        order = SOURCES[scenario].order
+        ceiling = 100 - 50 / order if order else 100.0  # one of a finite group's elements moves nothing
         rows.append(part[part.network == best][["scenario", "network", "random", "seed", "accuracy"]].assign(ceiling=ceiling))
     return pd.concat(rows, ignore_index=True)
 
