@@ -173,6 +173,8 @@ def test_weights_do_not_move_in_two_ways():
 
 
 def test_a_beta_of_zero_cannot_become_the_price_of_a_constraint():
+    with pytest.raises(ConfigError, match=r"within 0.001 and 100, got \[0.0\]"):
+        checked({**dict(labelled_plan("rotated_mnist", "smoke"))["SEMoLA"], "dual": {"epsilon": 1.0}, "lambda_equiv": 0})
     with pytest.raises(ValueError, match=r"within 0.001 and 100, got \[0.0\]"):
         Dual(torch.tensor([[1.0], [0.0]]), epsilon=1.0)
 

@@ -89,8 +89,9 @@ def form(name: str, value: Any, run: Run) -> Any:
         return options(value, network_options(run["model"]), f"model {run['model']}")
     if name in weights.KINDS:
         found = options(value, keywords(weights.KINDS[name]), f"{name} weights")
+        beta = number("lambda_equiv", run.get("lambda_equiv", 1.0), WEIGHT)
         try:
-            weights.moving({**{kind: run.get(kind) for kind in weights.KINDS}, name: found}, torch.ones(2, 1))
+            weights.moving({**{kind: run.get(kind) for kind in weights.KINDS}, name: found}, torch.tensor([[1.0], [beta]]))
         except ValueError as error:
             raise ConfigError(str(error)) from None
         return found
