@@ -29,14 +29,14 @@ def drawing(numbers: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable:
     return attach
 
 
-def plain_ticks(ax: plt.Axes) -> None:
-    """Few ticks on the logarithmic y axis, written as plain numbers: powers of ten, 1-2-5, or at equal steps, as the range is."""
-    low, high = ax.get_ylim()
+def plain_ticks(ax: plt.Axes, along: str = "y") -> None:
+    """Few ticks on the logarithmic y (or x) axis, written as plain numbers: powers of ten, 1-2-5, or at equal steps, as the range is."""
+    axis, (low, high) = getattr(ax, f"{along}axis"), getattr(ax, f"get_{along}lim")()
     few = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]) if high < 8 * low else LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,))
-    ax.yaxis.set_major_locator(few)
-    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.tick_params(axis="y", labelsize=7)
+    axis.set_major_locator(few)
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
+    ax.tick_params(axis=along, labelsize=7)
 
 
 # -------------------------------------------------------------------------------------------------- a learned basis

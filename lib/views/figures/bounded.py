@@ -6,12 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from lib.protocol import Run
-from lib.views.figures.bases import drawing
+from lib.views.figures.bases import drawing, plain_ticks
 
 PATHS = {"beta": "β", "level": "equivariance term over ε"}
 LOOKS = {  # marker and name
@@ -62,7 +60,7 @@ def bounded(numbers: pd.DataFrame) -> Figure:
             for (epsilon, _), line in part[part.panel == path].groupby(["setting", "seed"]):
                 ax.plot(line.across, line.score, color=shades[epsilon], linewidth=1.0, marker=".", markersize=3)
             ax.set(yscale="log", xlabel="step" if lowest else "", ylabel=label)
-            plain(ax.yaxis, ax.get_ylim())
+            plain_ticks(ax)
         row[1].axhspan(0.9, 1.1, color="0.88", zorder=0)
         row[0].set_title(scenario, loc="left", fontsize=8)
         errors(row[2], part[part.panel == "errors"], shades)
@@ -87,13 +85,5 @@ def errors(ax: plt.Axes, points: pd.DataFrame, shades: dict[float, tuple]) -> No
                 place = {"xytext": (-6, 4), "ha": "right", "va": "bottom"} if i % 2 else {"xytext": (6, -3), "va": "top"}
                 ax.annotate(f"β = {setting:g}", at, textcoords="offset points", fontsize=6, color="0.3", **place)
     ax.set(xscale="log", yscale="log")
-    plain(ax.xaxis, ax.get_xlim())
-    plain(ax.yaxis, ax.get_ylim())
-
-
-def plain(axis: Axis, limits: tuple[float, float]) -> None:
-    """Few ticks on a logarithmic axis, as plain numbers."""
-    low, high = limits
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_locator(NullLocator())
+    plain_ticks(ax, "x")
+    plain_ticks(ax)
