@@ -53,6 +53,18 @@ def on_atoms(g: Float[Tensor, "B K 4 4"], x: Float[Tensor, "B N 4"]) -> Float[Te
 
 
 @autocast_off
+def on_points(g: Float[Tensor, "B K m m"], x: Float[Tensor, "B N n"]) -> Float[Tensor, "B K N n"]:
+    """The same affine map, m = n + 1, on each of the N points of a sample."""
+    return on_directions(g, x) + g[..., None, :-1, -1]
+
+
+@autocast_off
+def on_directions(g: Float[Tensor, "B K m m"], x: Float[Tensor, "B N n"]) -> Float[Tensor, "B K N n"]:
+    """The linear part of an affine map, m = n + 1, on each of the N vectors of a sample: what it does to differences of points."""
+    return on_stacks(g[..., :-1, :-1], x)
+
+
+@autocast_off
 def on_images(g: Float[Tensor, "B K 3 3"], x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B K c h w"]:
     """(g x)(p) = x(g p): the 3x3 affine map g moves the sampling grid over [-1, 1]^2; bilinear, zero outside.
 

@@ -120,6 +120,16 @@ def rotations(angles: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2 2"]:
 
 
 @autocast_off
+def homogeneous(linear: Float[Tensor, "*batch n n"], shift: Float[Tensor, "*batch n"] | None = None) -> Float[Tensor, "*batch m m"]:
+    """The affine maps x -> linear x + shift in homogeneous coordinates, m = n + 1."""
+    n = linear.shape[-1]
+    g = torch.nn.functional.pad(linear, (0, 1, 0, 1))
+    g[..., n, n] = 1.0
+    if shift is not None:
+        g[..., :n, n] = shift
+    return g
+
+
 def haar(n: int, size: tuple[int, ...], generator: torch.Generator, dtype=torch.float32) -> Float[Tensor, "*size n n"]:
     """Rotations drawn from the uniform (Haar) measure of SO(n).
 

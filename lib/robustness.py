@@ -125,6 +125,18 @@ def equivariance_report(
     )
 
 
+@torch.no_grad()
+def worst_on_grid(
+    predict: Callable[[Tensor], Tensor], generator: Float[Tensor, "1 n n"], x: Float[Tensor, "B *shape"], *, on_x: Action,
+    on_y: Action = trivially, reach: float = math.pi, points: int = 720,
+) -> float:  # fmt: skip
+    """The largest ||f(g x) - rho(g) f(x)||_2 over samples and g = exp(w L), w at equal steps in [-reach, reach]: of one generator no ascent
+    is needed, and this is what it is checked by. Ours."""
+    w = torch.linspace(-reach, reach, points, dtype=x.dtype, device=x.device)
+    g = exp_map(w.view(1, -1, 1).expand(len(x), -1, -1), generator.to(x))
+    return norms(predict(on_x(g, x).flatten(0, 1)) - on_y(g, predict(x)).flatten(0, 1)).max().item()
+
+
 def norms(x: Float[Tensor, "B *shape"]) -> Float[Tensor, " B"]:
     """||x||_2 of each sample."""
     return x.reshape(len(x), -1).norm(dim=1)
@@ -140,11 +152,12 @@ def climbed(error: Callable[[Tensor], Tensor], w: Float[Tensor, "N C"], reach: f
     for _ in range(steps):
         with torch.enable_grad():
             now = error(w)
+            down = -now.sum()
         if not now.requires_grad:
             return best, where, False
         higher = now.detach() > best
         best, where = torch.where(higher, now.detach(), best), torch.where(higher[:, None], w.detach(), where)
-        w.grad = torch.autograd.grad(-now.sum(), w)[0].nan_to_num()  # a norm has no gradient at zero
+        w.grad = torch.autograd.grad(down, w)[0].nan_to_num()  # a norm has no gradient at zero
         optimiser.step()
         schedule.step()
         w.data.clamp_(-reach, reach)

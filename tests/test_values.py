@@ -10,12 +10,24 @@ import yaml
 from lib.experiments.settings import ConfigError, labelled_plan, plan
 from lib.experiments.values import checked, finite, network_options
 
-EXPERIMENTS = ("rotated_mnist", "two_body", "discrete_rotation", "nbody", "loss_surface", "mocap", "mocap_mlp", "md17", "qm9", "flow_dial")
+EXPERIMENTS = (
+    "rotated_mnist",
+    "two_body",
+    "discrete_rotation",
+    "nbody",
+    "loss_surface",
+    "mocap",
+    "mocap_mlp",
+    "md17",
+    "qm9",
+    "flow_dial",
+    "coverage_bodies",
+)
 NUMBERS = (
     "assignment", "batch_size", "cardinality", "clip", "copies", "decay", "error_draws", "error_samples", "evaluations", "gamma",
     "heavy", "horizon", "lambda_aug", "lambda_equiv", "lambda_ortho", "lambda_sparse", "lambda_task", "lambda_width", "lr", "lr_decay",
-    "lr_discriminator", "n_eval", "n_train", "restarts", "seed", "sigma", "steps", "strength", "surface", "test_copies", "timesteps",
-    "trimmed", "warmup",
+    "lr_discriminator", "n_eval", "n_train", "restarts", "seed", "seen", "sigma", "steps", "strength", "surface", "test_copies",
+    "timesteps", "trimmed", "warmup", "worst_samples", "worst_steps",
 )  # fmt: skip
 NO_NUMBERS = [
     True,
@@ -162,3 +174,9 @@ def test_a_mask_or_an_option_that_the_task_does_not_have_is_named():
         plan("discrete_rotation", "smoke", rows=[row])
     with pytest.raises(ConfigError, match="unknown option timesteps of task discrete_rotation: choose from n_eval, n_train, scenario"):
         plan("discrete_rotation", "smoke", rows=[{**row, "mask": None, "timesteps": 3}])
+
+
+def test_where_the_worst_case_is_looked_for_and_how_long_go_together():
+    run = {name: value for name, value in with_each_name()["worst_steps"].items() if name != "worst_steps"}
+    with pytest.raises(ConfigError, match="worst_samples and worst_steps go together"):
+        checked(run)

@@ -51,6 +51,7 @@ def shrunk(run: Run) -> dict[str, Any]:
     shares = [b - a for a, b in itertools.pairwise(ends) if b > a]
     steps = max(STEPS, math.ceil(3 / min(shares)))
     small = {"seed": SEED, "steps": steps, "batch_size": 5, "error_samples": 6, "error_draws": 2, "test_copies": 4, "surface": 3}
+    small |= {"worst_samples": 3, "worst_steps": 3}
     small |= {"copies": min(run.get("copies", 1), 3), "restarts": RESTARTS, "basis": "not the ground truth"}
     rate = RATE_OF_BASES if METHODS[run["method"]].basis == "learnable" else RATE
     small |= {name: min(run[name], times * rate) for name, times in {"lr": 1, "lr_discriminator": 2}.items() if name in run}

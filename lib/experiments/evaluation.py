@@ -15,6 +15,7 @@ from lib.actions import trivially
 from lib.augmenter import averaged_prediction
 from lib.draws import random_stream
 from lib.protocol import Run
+from lib.robustness import equivariance_report, worst_on_grid
 from lib.tasks import Task
 
 RESIDUALS = 1000  # samples that the residual of a law is the median of
@@ -88,10 +89,37 @@ def evaluate(trainable: nn.Module, task: Task, run: Run) -> tuple[dict[str, floa
             name = "" if group == first else f"_{group}"
             scores |= {f"{prefix}E{name}{suffix}": e, f"{prefix}E_prime{name}{suffix}": e_prime}
 
+    if "worst_samples" in run:
+        scores |= worst_cases(of_turned["_plain"], turned.model, data, run)
     if not trainable.averages:
         return scores, None
     basis = trainable.augmenter.basis()
     return {**scores, **basis_scores(basis, task)}, basis.tolist()
+
+
+def worst_cases(predict: metrics.Predictor, model: nn.Module, task: Task, run: Run) -> dict[str, float]:
+    """Of f(x), on some samples of each test set, or else of test and validation: mean, 99th percentile, worst case found, rounding and
+    size, see `equivariance_report`; of one generator the worst of a grid, too. Where the action on each layer is known, what it adds to
+    the Lie derivative, `lie_1` the first, and the whole, `lie`.
+    """
+    scores = {}
+    reported = lambda x: task.reported(predict(x))  # noqa: E731
+    sets = {"test": task.test, **(task.further or {"val": task.val})}
+    for (split, (x, _)), (name, reach) in itertools.product(sets.items(), task.reach.items()):
+        x, name = x[: run["worst_samples"]], f"_{name}" if name else ""
+        given, counts = (
+            {"on_x": task.rho_x, "on_y": task.rho_y, "reach": reach},
+            {"samples": run["error_draws"], "steps": run["worst_steps"]},
+        )
+        report = equivariance_report(reported, task.generators, x, **given, **counts, seed=run["seed"])
+        found = {"mean": report.E_prime, "percentile_99": report.percentile_99, "worst": report.worst, "floor": report.floor}
+        scores |= {f"{split}_{key}{name}": value for key, value in {**found, "size": report.size}.items()}
+        if len(task.generators) == 1:
+            scores[f"{split}_grid{name}"] = worst_on_grid(reported, task.generators, x, **given)
+    if hasattr(model, "lie_derivative"):
+        *parts, whole = model.lie_derivative(task.test[0][: run["worst_samples"]])
+        scores |= {f"lie_{k}": norm for k, norm in enumerate(parts, 1)} | {"lie": whole}
+    return scores
 
 
 def basis_scores(basis: Tensor, task: Task) -> dict[str, float]:

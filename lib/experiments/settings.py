@@ -26,8 +26,9 @@ DISCOVERY = (
     "cardinality", "mask", "sigma", "draw", "lambda_aug", "lambda_ortho", "similarity", "start", "lr", "lr_discriminator",
 )  # fmt: skip
 OPTIONAL = (  # left out of a run where there is none
-    "timesteps", "scaled", "axes", "horizon", "assignment", "centred", "strength", "heavy", "trimmed", "shuffled", "warmup", "decay",
-    "mask", "basis", *weights.KINDS, "lr_decay", "clip", "surface", "restarts", "evaluations",
+    "timesteps", "scaled", "axes", "horizon", "assignment", "centred", "strength", "heavy", "trimmed", "shuffled", "seen",
+    "warmup", "decay", "mask", "basis", *weights.KINDS, "lr_decay", "clip", "surface", "restarts", "evaluations",
+    "worst_samples", "worst_steps",
 )  # fmt: skip
 OWN = {"scenario", "seed", "model", "model_options", "method", "basis"}  # what no setting says for all runs
 SECTION = ("rows", "settings", "profiles", "notebook", "timed")
@@ -199,6 +200,7 @@ def names_of(name: str) -> tuple[str, ...]:
         return (*(name for name in COMMON if name not in ("error_samples", "error_draws")), *DISCOVERY)
     augmenter = {None: (), "group": ("group", "copies", "target")}.get(method.basis, AUGMENTED)
     names = (*COMMON, "basis", *augmenter, *method.hyperparameters, "lr_decay", "clip", "surface", "restarts", "evaluations")
+    names += ("worst_samples", "worst_steps")
     names += ("decay",) if method.regularisers else ()
     names += tuple(weights.KINDS) if isinstance(method.alpha, str) and isinstance(method.beta, str) else ()
     names += ("similarity",) if "lambda_aug" in method.regularisers else ()

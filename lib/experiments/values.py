@@ -40,11 +40,12 @@ POSITIVE = Kind(False, lambda value: value > 0, "positive")
 SHARE = Kind(False, lambda value: 0 < value <= 1, "a share of the steps in (0, 1], or null for none")
 KINDS = {
     **dict.fromkeys(("n_train", "n_eval", "steps", "batch_size", "error_samples", "error_draws", "cardinality", "copies"), COUNT),
-    **dict.fromkeys(("test_copies", "timesteps", "horizon", "restarts", "evaluations", "heavy"), COUNT),
+    **dict.fromkeys(("test_copies", "timesteps", "horizon", "restarts", "evaluations", "heavy", "worst_samples", "worst_steps"), COUNT),
     **dict.fromkeys(("gamma", "lr", "lr_discriminator", "sigma", "clip"), POSITIVE),
     **dict.fromkeys(("warmup", "decay"), SHARE),
     "seed": WHOLE,
     "strength": WEIGHT,
+    "seen": Kind(True, lambda value: value >= 0, "a whole number of copies, 0 for the samples as they are"),
     "trimmed": Kind(False, lambda value: 0 <= value < 1, "a share of the samples in [0, 1)"),
     "surface": Kind(True, lambda value: value >= 3, "at least 3 points each way"),
     "lr_decay": SHARE._replace(words="a share of the learning rate in (0, 1], or null for none"),
@@ -76,6 +77,10 @@ def checked(run: Run) -> Run:
     run = {name: form(name, value, run) for name, value in run.items()}
     if run.get("decay", math.inf) <= run.get("warmup", 0.0):
         raise ConfigError(f"decay starts where warmup ends and must be larger than {run['warmup']}, got {run['decay']}")
+    if ("worst_samples" in run) != ("worst_steps" in run):
+        raise ConfigError(
+            "worst_samples and worst_steps go together: on how many samples the worst case is looked for, and by how many steps"
+        )
     return run
 
 

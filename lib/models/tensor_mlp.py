@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from lib.groups import so
+from lib.lie_derivative import layer_norms
 from lib.models.representations import BlockTrace, Coordinates, Counts, irreps_of, size_of, tensor_counts
 
 Tensors = list[Float[Tensor, "B _ _"]]  # one stack (B, copies, 3^r) for each rank r
@@ -87,6 +90,20 @@ class Gate(nn.Module):
         return [silu(scalars), *(gate.sigmoid() * stack for gate, stack in zip(gates, t[1:], strict=True))]
 
 
+def on_tensors(element: Float[Tensor, "3 3"], t: Float[Tensor, "B copies _"], rank: int) -> Float[Tensor, "B copies _"]:
+    """The infinitesimal action of L on tensors of that rank: (L (x) 1 + 1 (x) L) t for two indices."""
+    moved = torch.zeros_like(t)
+    for place in range(rank):
+        indices = t.unflatten(-1, (3**place, 3, -1))
+        moved = moved + torch.einsum("ij,bcpjq->bcpiq", element, indices).flatten(-3)
+    return moved
+
+
+def on_flat_vectors(element: Float[Tensor, "3 3"], x: Float[Tensor, "B m"]) -> Float[Tensor, "B m"]:
+    """L on vectors of three that lie one after another."""
+    return (x.unflatten(1, (-1, 3)) @ element.mT).flatten(1)
+
+
 class TensorMLP(nn.Module):
     """Blocks of a linear layer, 0.1 times a bilinear one and gates, then a linear layer, between vectors in space.
 
@@ -123,11 +140,25 @@ class TensorMLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "B *inputs"]) -> Float[Tensor, "B *outputs"]:
         x = x.flatten(1) / self.unit
-        for linear, bilinear, gate in zip(self.linears, self.bilinears, self.gates, strict=True):
-            t = self.before.tensors(linear(x))
-            t = [stack + 0.1 * product for stack, product in zip(t, bilinear(t), strict=True)]
-            x = self.after.irreps(gate(t))
+        for i in range(len(self.linears)):
+            x = self.block(i, x)
         return self.unit * self.last(x).unflatten(1, self.outputs)
+
+    def block(self, i: int, x: Float[Tensor, "B into"]) -> Float[Tensor, "B size"]:
+        """One hidden layer, in irreps coordinates."""
+        t = self.before.tensors(self.linears[i](x))
+        t = [stack + 0.1 * product for stack, product in zip(t, self.bilinears[i](t), strict=True)]
+        return self.after.irreps(self.gates[i](t))
+
+    def lie_derivative(self, x: Float[Tensor, "B *inputs"]) -> list[float]:
+        """What each block and the last linear layer add to the Lie derivative along so(3), and the whole; see `layer_norms`."""
+        layers = [(partial(self.block, i), self.turned) for i in range(len(self.linears))]
+        layers += [(self.last, on_flat_vectors)]
+        return [self.unit * norm for norm in layer_norms(layers, x.flatten(1) / self.unit, on_flat_vectors, so(3).to(x))]
+
+    def turned(self, element: Float[Tensor, "3 3"], x: Float[Tensor, "B size"]) -> Float[Tensor, "B size"]:
+        """What L does to a hidden layer: to tensors of rank r the sum of its actions on each of their r indices."""
+        return self.after.irreps([on_tensors(element, t, r) for r, t in enumerate(self.after.tensors(x))])
 
 
 class TensorEMLP(TensorMLP):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -27,6 +28,7 @@ TASKS = (
     "flow",
     "tokens",
     "orientation",
+    "pulls",
 )
 
 OPTIONS = (
@@ -41,6 +43,7 @@ OPTIONS = (
     "heavy",
     "trimmed",
     "shuffled",
+    "seen",
 )  # what tasks are loaded with, each those it has
 SIZES = ("n_train", "n_eval")
 
@@ -70,6 +73,7 @@ class Task:
     points, blocks : what the action score is taken over, (N, n), and the coordinates of each physical quantity.
     law : x -> y without noise, where it is known and the ground truth is a symmetry of it.
     interpolates : whether rho_x loses something on the way, so that E has a floor.
+    reach : how far a coefficient of the generators goes where the worst case is looked for, by name; the first is nameless.
     graph : of the tokens, the same for every sample, for networks that pass messages along its edges.
     chunk : samples of a forward pass where nothing is learnt.
     data, sha256 : the label of the data (official, rebuilt, surrogate, simulated) and the digest of its file.
@@ -99,6 +103,7 @@ class Task:
     law: Callable[[Tensor], Tensor] | None = None
     interpolates: bool = False
     angles: bool = False
+    reach: Mapping[str, float] = field(default_factory=lambda: {"": math.pi})
     graph: Molecule | None = None
     chunk: int = 1000
     output: Callable[[Tensor], Tensor] = unchanged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lib.actions import on_bodies, on_stacks
@@ -16,7 +17,7 @@ def prediction_of_positions(train: tuple[Tensor, Tensor], val: tuple[Tensor, Ten
 
     Groups are all rotations, "haar", and then those of `fields`, which are the rest of the Task.
     """
-    groups = {"haar": lambda count, draws, dtype: haar(3, (count,), draws, dtype), **fields.pop("groups", {})}
+    groups = {"haar": all_rotations, **fields.pop("groups", {})}
     return Task(
         train=train,
         val=val,
@@ -33,3 +34,8 @@ def prediction_of_positions(train: tuple[Tensor, Tensor], val: tuple[Tensor, Ten
         points=train[1].flatten(0, 1)[:2000],
         **fields,
     )
+
+
+def all_rotations(count: int, draws: torch.Generator, dtype: torch.dtype) -> Float[Tensor, "count 3 3"]:
+    """Rotations drawn uniformly."""
+    return haar(3, (count,), draws, dtype)

@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.actions import on_stacks
+from lib.actions import on_bodies, on_stacks
 from lib.draws import random_stream, uniform
 from lib.groups import rotations_between
 from lib.tasks import Task
-from lib.tasks.bodies import prediction_of_positions
+from lib.tasks.bodies import all_rotations, prediction_of_positions
+from lib.tasks.copies import copies
 
 SCENARIOS = ("10deg",)  # how far training samples are turned
 PLANETS = 3
@@ -31,13 +32,14 @@ SMALL, LARGE = (0.0, 10.0), (90.0, 180.0)  # degrees
 SEED = 20_230_528
 
 
-def load(scenario: str, n_train: int = 100, n_eval: int = 5000, axes: str = "uniform") -> Task:
+def load(scenario: str, n_train: int = 100, n_eval: int = 5000, axes: str = "uniform", seen: int = 0) -> Task:
     """Predict final positions (4, 3) from (mass, position, velocity) of 4 bodies, (4, 7).
 
     Parameters
     ----------
     n_train, n_eval : samples to train on, and of validation and of each test set.
     axes : how a turn by an angle is drawn: about a "uniform" axis, or "euler", x, y and z in turn, each by an angle of the range.
+    seen : in how many copies each training sample is there, each turned by a rotation of its own; 0 for the sample as it is.
 
     Raises ValueError for an unknown scenario or rule.
 
@@ -48,6 +50,7 @@ def load(scenario: str, n_train: int = 100, n_eval: int = 5000, axes: str = "uni
     sizes = {"train": (n_train, SMALL), "val": (n_eval, SMALL), "test": (n_eval, SMALL), "out": (n_eval, LARGE)}
     sets = {part: samples(count, degrees, axes, random_stream(SEED, part)) for part, (count, degrees) in sizes.items()}
     out = sets.pop("out")
+    sets["train"] = copies(*sets["train"], seen, all_rotations, random_stream(SEED, "seen"), on_bodies, on_stacks)
     return prediction_of_positions(
         **sets, name="nbody", further={"out": out}, groups={"10deg": functools.partial(turns, SMALL, axes)}, data="simulated"
     )

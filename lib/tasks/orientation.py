@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lib.actions import trivially
 from lib.draws import random_stream
-from lib.groups import haar
+from lib.groups import haar, homogeneous
 from lib.metrics import accuracy
 from lib.tasks import (
     Task,
@@ -40,7 +40,7 @@ SEED = 20_251_130
 
 def turned_about_one_point(count: int, draws: torch.Generator, dtype: torch.dtype) -> Tensor:
     """Rotations of the Haar measure as 4 x 4 matrices."""
-    return torch.nn.functional.pad(haar(3, (count,), draws, dtype), (0, 1, 0, 1)) + torch.diag(torch.tensor([0.0, 0, 0, 1], dtype=dtype))
+    return homogeneous(haar(3, (count,), draws, dtype))
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.groups import haar, so
+from lib.groups import so
 from lib.tasks import Task
+from lib.tasks.bodies import all_rotations
 from lib.tasks.discrete_rotation import turns
 from lib.tasks.regression import gaussian_regression
 
@@ -52,8 +53,3 @@ def load(scenario: str, n_train: int = 16_000, n_eval: int = 2_000) -> Task:
 def load_tiny(scenario: str) -> Task:
     """The same task with a few samples."""
     return load(scenario, 16, 8)
-
-
-def all_rotations(count: int, generator: torch.Generator, dtype: torch.dtype) -> Float[Tensor, "count 3 3"]:
-    """Rotations drawn uniformly."""
-    return haar(3, (count,), generator, dtype)

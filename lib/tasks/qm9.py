@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lib.actions import on_atoms, trivially
 from lib.draws import random_stream
-from lib.groups import affine_family_3d, affine_mask, haar, se
+from lib.groups import affine_family_3d, affine_mask, haar, homogeneous, se
 from lib.tasks import Task
 from lib.tasks.files.prepared import read
 
@@ -117,7 +117,5 @@ def absolute_error(prediction: Tensor, y: Tensor, scale: float) -> Tensor:
 
 def motions(count: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
     """Rotations of the Haar measure and Gaussian translations, 4 x 4. Source: Augerino's SE(3) augmentation of QM9."""
-    g = torch.eye(4, dtype=dtype, device=generator.device).repeat(count, 1, 1)
-    g[:, :3, :3] = haar(3, (count,), generator, dtype)
-    g[:, :3, 3] = SHIFT * torch.randn(count, 3, generator=generator, device=generator.device, dtype=dtype)
-    return g
+    linear = haar(3, (count,), generator, dtype)
+    return homogeneous(linear, SHIFT * torch.randn(count, 3, generator=generator, device=generator.device, dtype=dtype))

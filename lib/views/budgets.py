@@ -57,6 +57,10 @@ SHARED = {  # experiments that take the settings of another, or of another too
     "bounded_bodies": ["nbody"],
     "bounded_motion": ["mocap_mlp"],
     "bounded_orbits": ["two_body"],
+    "capacity_bodies": ["nbody", "capacity_bodies"],
+    "capacity_orbits": ["two_body"],
+    "coverage_bodies": ["nbody", "capacity_bodies"],
+    "depth_bodies": ["nbody", "capacity_bodies"],
 }
 AUTHORS = "its authors' settings, not searched; no validation in its own run"
 STATED = {  # experiment -> label -> how it was given less or more than the others of its table
@@ -72,6 +76,8 @@ STATED = {  # experiment -> label -> how it was given less or more than the othe
         "LieGAN aug": "SEMoLA's rate, not searched",
     },
     "bounded_orbits": dict.fromkeys(("MLP + aug", "REMUL", "REMUL, bounded"), "the plain network's rate, not searched"),
+    "capacity_orbits": dict.fromkeys(("MLP + aug", "REMUL"), "no trials but two rates for every width, which the other rows have too"),
+    "coverage_pulls": dict.fromkeys(("EMLP", "MLP, centred"), "as many configurations, on the one group that it is for"),
     "mocap_discovery": {"SEMoLA_3": "one trial less than SEMoLA_1, beside which it is not judged"},
     "md17_discovery": {"SEMoLA_3": "one trial less than SEMoLA_1, beside which it is not judged"},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lib.experiments.values import parameters_of
 from lib.views.figures import (
     ablations,
     against_beta,
@@ -13,11 +14,13 @@ from lib.views.figures import (
     bounded,
     chemistry,
     dial,
+    drawbacks,
     durations,
     generators,
     oriented,
     perturbed,
 )  # fmt: skip
+from lib.views.ways import blocks_of, seen_by
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,13 @@ IN_UNITS_PRIME = {"E_prime": "E' over all rotations\n(raw units)", "E_prime_vert
 IN_ANGSTROM, IN_ANGSTROM_PRIME = {"test_mse": "MSE (Å²)", "E": "E (Å)"}, {"E_prime": "E' (Å)"}
 IN_FIGURE_4 = ("aspirin", "ethanol", "malonaldehyde", "uracil")
 IN_FIGURE_9 = ("benzene", "naphthalene", "salicylic", "toluene")
+WORST, COPIES = "worst ‖f(gx) − ρ(g)f(x)‖ found\n(raw units)", "copies of each sample, made once"
+LIKEWISE = {"test_mse_plain": "MSE, samples as in training\n(raw units²)"}
+TURNED, PRIME = {"out_mse_plain": "MSE, turned by 90° to 180°\n(raw units²)"}, {"E_prime_plain": "E' (raw units)"}
+BELOW = {"val_mse_plain": "MSE on validation, samples\nas in training (raw units²)"}
+ABOVE, SPENT = {"test_mse_plain": "MSE, the other half plane\n(raw units²)"}, {"spent_s": "seconds of training\n(beside other work)"}
+BY_GROUP = {"test_mse_plain": "MSE, moved as far as\nin training (raw units²)"}
+MOVED = {**BY_GROUP, "test_worst": WORST, "far_mse_plain": "MSE, moved up to ten times\nas far (raw units²)"}
 FIGURES = {
     "semola_fig1": Drawing("rotated_mnist", bases.method_diagram),
     "semola_fig2": Drawing("rotated_mnist", bases.bases, ("Augerino+", "LieGAN (8 filters)", "CNN + GT aug", "SEMoLA")),
@@ -179,6 +189,15 @@ FIGURES = {
     "bounded_bodies": Drawing("bounded_bodies", bounded.bounded),
     "bounded_motion": Drawing("bounded_motion", bounded.bounded),
     "bounded_orbits": Drawing("bounded_orbits", bounded.bounded),
+    "capacity_bodies": Drawing("capacity_bodies", drawbacks.against(parameters_of, "parameters", {**LIKEWISE, **TURNED, **SPENT})),
+    "capacity_orbits": Drawing("capacity_orbits", drawbacks.against(parameters_of, "parameters", {**BELOW, **ABOVE, **SPENT})),
+    "coverage_bodies": Drawing("coverage_bodies", drawbacks.against(seen_by, COPIES, {**LIKEWISE, **TURNED, "out_worst": WORST})),
+    "coverage_pulls": Drawing("coverage_pulls", drawbacks.against(seen_by, COPIES, MOVED)),
+    "depth_bodies": Drawing("depth_bodies", drawbacks.against(blocks_of, "blocks", {**TURNED, **PRIME, "out_worst": WORST})),
+    "depth_pulls": Drawing("depth_pulls", drawbacks.against(blocks_of, "blocks", {**BY_GROUP, **PRIME, "test_worst": WORST})),
+    "depth_layers": Drawing("depth_pulls", drawbacks.layers),
+    "robust_bodies": Drawing("capacity_bodies", drawbacks.robust({"test": "turned by 10° at most", "out": "turned by 90° to 180°"})),
+    "robust_orbits": Drawing("capacity_orbits", drawbacks.robust({"val": "lower half plane, as in training", "test": "upper half plane"})),
     "mocap_generators": Drawing("mocap_discovery", generators.generators),
     "md17_generators": Drawing("md17_discovery", generators.generators),
     "md17_timing": Drawing("md17", durations.by_scenario, GRAPH_NETWORKS),

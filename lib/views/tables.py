@@ -75,6 +75,7 @@ def row_of(label: str, record: Mapping[str, Any], profile: str) -> dict[str, Any
     """What a record says, as a row of `results_of`, without times."""
     run = record["run"]
     kept = {name: record.get(name) for name in ("basis", "curves", "surface", "restarts", "data", "state")}
+    kept["spent_s"] = record.get("train_s")  # in the sweep, beside other work: no probe
     return {"model": label, "scenario": run["scenario"], "seed": run["seed"], **kept, "profile": profile, **record["metrics"], "run": run}
 
 
