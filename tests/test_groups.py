@@ -186,6 +186,11 @@ def test_samplers_of_all_tasks_draw_rotations(name, scenario, dtype, generator):
             assert g[:, 3].equal(torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=dtype).expand(20_000, 4))
             assert (g[:, :3, 3].std(0) - 0.5).abs().max() < 0.02 and g[:, :3, 3].mean(0).abs().max() < 0.02
             g = g[:, :3, :3]
+        if (name, scenario) == ("pulls", "translations"):  # shifts alone, uniform up to 1
+            shift = g[:, :3, 3].clone()
+            assert shift.abs().max() <= 1 and (shift.std(0) - 3**-0.5).abs().max() < 0.02
+            g[:, :3, 3] = 0.0
+            assert g.equal(torch.eye(4, dtype=dtype).expand(20_000, 4, 4))
         assert g.dtype == dtype and not g.isnan().any(), group
         assert (g @ g.mT - torch.eye(g.shape[-1], dtype=dtype)).abs().max() <= 30 * torch.finfo(dtype).eps, group
         assert (torch.linalg.det(g) - 1).abs().max() <= 50 * torch.finfo(dtype).eps, group

@@ -154,9 +154,10 @@ SEARCHES = [(e, p) for e, p in PROFILES if p.startswith(("search", "finalists", 
 
 @pytest.mark.parametrize(("experiment", "profile"), SEARCHES)
 def test_every_trial_of_a_search_is_a_row_of_its_own(experiment, profile):
-    settings = {**parameters(experiment)["settings"], **parameters(experiment)["profiles"][profile]}
-    summary = search_summary(experiment, profile)
-    assert set(summary.n) == {len(settings["scenarios"]) * len(settings["seeds"])}
+    section, summary = parameters(experiment), search_summary(experiment, profile)
+    settings = {"rows": section["rows"], **section["settings"], **section["profiles"][profile]}
+    own = {row["label"]: row["scenarios"] for row in settings["rows"] if "scenarios" in row}
+    assert list(summary.n) == [len(own.get(label, settings["scenarios"])) * len(settings["seeds"]) for label in summary.method]
 
 
 def test_claims_of_the_quick_records():
