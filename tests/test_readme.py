@@ -113,7 +113,7 @@ def claims() -> list[str]:
             drawn("capacity_orbits", "built in", "test_mse_plain")[1240], drawn("capacity_orbits", "augmentation", "test_mse_plain")[135944]
         ),
         f"ten times as far: {far['augmentation'] / far['built in']:.1f} times the error",
-        f"E′ {deep[16] / deep[2]:.2f} times from 2 to 16 blocks",
+        f"E′ {deep[16] / deep[1]:.2f} times from 1 to 16 blocks",
         f"with augmentation up to {worst_of('robust_bodies', 'out'):.2f} (four bodies), {worst_of('robust_orbits', 'test'):.3f} (two)",
         f"{inference.min():.1f} to {inference.max():.1f} times",
     ]
@@ -142,6 +142,20 @@ def test_at_larger_rates_gatr_and_remul_tie_where_each_is_best():
     best = {way: drawn("capacity_bodies", way, "test_mse_plain") for way in ("built in", "penalty")}
     least = [numbers[(numbers.way == way) & (numbers.across == means.idxmin())].score for way, means in best.items()]
     assert ahead(*least)[1] == "tie" and "at larger rates {:.4f} and {:.4f}".format(*(errors.mean() for errors in least)) in README
+
+
+def test_with_augmentation_every_layers_part_is_larger_than_the_whole_up_to_four_blocks():
+    found = pd.read_csv(ROOT / "figures" / "depth_layers.csv").query("way == 'augmentation'")
+    means = found.groupby(["blocks", "layer"]).score.mean().unstack()
+    assert (means.loc[[2, 4]].drop(columns=0).min(axis=1) > means.loc[[2, 4], 0]).all() and "with two and four blocks (three)" in README
+
+
+def test_as_many_copies_as_the_readme_says_tie_with_ever_new_ones():
+    for name, panel, scenario in (("coverage_bodies", "out_mse_plain", "10deg"), ("coverage_pulls", "test_mse_plain", "rotations")):
+        numbers = pd.read_csv(ROOT / "figures" / f"{name}.csv").set_index(["panel", "scenario"]).loc[(panel, scenario)]
+        anew, made = numbers[numbers.way == "augmentation"].score, numbers[numbers.way == "copies"]
+        verdicts = {count: ahead(anew, made[made.across == count].score)[1] for count in (16, 64)}
+        assert verdicts == {16: True, 64: "tie"} and "64 copies made once tie with ever new ones" in README
 
 
 def test_the_notebook_of_times_says_the_ratios_of_the_readme():
