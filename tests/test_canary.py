@@ -7,11 +7,15 @@ import math
 import pytest
 import torch
 
-from lib.experiments import training
+from lib import lie_derivative, robustness
+from lib.experiments import evaluation, training
 from lib.experiments.canary import STEPS, alike, canary, shrunk
 from lib.experiments.settings import labelled_plan, plan
 from lib.experiments.stack import STACKABLE
+from lib.models import tensor_mlp
+from lib.models.mlp import MLP
 from lib.protocol import phase_of
+from lib.tasks import nbody, pulls
 from lib.weights import Dual
 
 
@@ -117,3 +121,35 @@ def test_it_sees_errors_splices_and_what_is_trimmed():
     assert len(found) == len(runs) == 6
     assert not any(alike(one, other) for one, other in itertools.combinations(found.values(), 2))
     assert not alike(canary(runs[-1] | {"trimmed": 0.5}), found[runs[-1]["scenario"], 0.02])  # under the same names
+
+
+DAMAGES = {  # of what the four drawbacks are measured with: experiment, row, where the function is, its name, the same a little off
+    "a law": ("coverage_pulls", "MLP", pulls, "law", lambda law: lambda x: 1.001 * law(x)),
+    "how far shifts go": ("coverage_pulls", "MLP", pulls, "shifts", lambda shifts: lambda most, *given: shifts(1.001 * most, *given)),
+    "how many copies": (
+        "coverage_bodies", "Transformer, copies", nbody, "copies",
+        lambda copies: lambda x, y, count, *given: copies(x, y, max(0, count - 1), *given),
+    ),
+    "from where it is read": (
+        "coverage_pulls", "MLP, centred", MLP, "forward",
+        lambda forward: lambda self, x: (setattr(self, "centred", False), forward(self, x))[1],
+    ),
+    "how tensors move": ("depth_pulls", "Free layers", tensor_mlp, "on_tensors", lambda move: lambda *given: 1.001 * move(*given)),
+    "the push-forward": (
+        "depth_pulls", "Free layers", lie_derivative, "jvp", lambda jvp: lambda *given: (jvp(*given)[0], 1.001 * jvp(*given)[1]),
+    ),
+    "the ascent": ("capacity_orbits", "MLP", robustness, "climbed", lambda climb: lambda error, w, *given: climb(error, 0.9 * w, *given)),
+    "the grid": (
+        "capacity_orbits", "MLP", evaluation, "worst_on_grid",
+        lambda worst: lambda *given, reach, **on: worst(*given, reach=0.01 * reach, **on),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_it_sees_a_small_change_in_what_the_four_drawbacks_are_measured_with(damage, monkeypatch):
+    experiment, row, place, name, altered = DAMAGES[damage]
+    run = [run for label, run in labelled_plan(experiment, "quick") if label == row][-1]  # of pulls the last scenario, translations
+    before = canary(run)
+    monkeypatch.setattr(place, name, altered(getattr(place, name)))
+    assert not alike(canary(run), before)
