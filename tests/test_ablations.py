@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.views.figures.ablations import against, elements_of, error_ratios, on_the_way, one_at_a_time
+from lib.views.figures.ablations import against, elements_of, on_the_way, one_at_a_time
 from lib.views.figures.perturbed import claims_of, perturbed
 
 BASE = {"method": "semola", "gamma": 2.0, "copies": 2, "cardinality": 1, "seed": 0}
@@ -44,15 +44,6 @@ def test_elements_are_scored_one_by_one():
     frame = frame_of({}, {"cardinality": 2}, *others, basis=[[shear.tolist()], both, both, both]).assign(seed=[0, 0, 0, 1])
     numbers = elements_of(frame).drop_duplicates(["cardinality", "generator"])
     assert numbers.cosine.tolist() == pytest.approx([0.5**0.5, 1.0, 0.5**0.5])
-
-
-def test_ratios_are_taken_within_a_scenario_and_a_seed():
-    frame = pd.DataFrame(
-        [("none", 0, None, 2.0), ("none", 1, None, 4.0), ("so2", 0, None, 8.0), ("none", 1, [[1], [1]], 6.0), ("so2", 0, [[1]], 4.0)],
-        columns=["scenario", "seed", "basis", "val_mse"],
-    )
-    numbers = error_ratios(frame)
-    assert numbers[["scenario", "generators", "seed", "ratio"]].values.tolist() == [["none", 2, 1, 1.5], ["so2", 1, 0, 0.5]]
 
 
 def test_how_soon_is_a_row_a_look_whatever_the_generators_sign():

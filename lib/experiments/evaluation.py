@@ -107,11 +107,10 @@ def worst_cases(predict: metrics.Predictor, model: nn.Module, task: Task, run: R
     sets = {"test": task.test, **(task.further or {"val": task.val})}
     for (split, (x, _)), (name, reach) in itertools.product(sets.items(), task.reach.items()):
         x, name = x[: run["worst_samples"]], f"_{name}" if name else ""
-        given, counts = (
-            {"on_x": task.rho_x, "on_y": task.rho_y, "reach": reach},
-            {"samples": run["error_draws"], "steps": run["worst_steps"]},
+        given = {"on_x": task.rho_x, "on_y": task.rho_y, "reach": reach}
+        report = equivariance_report(
+            reported, task.generators, x, **given, samples=run["error_draws"], steps=run["worst_steps"], seed=run["seed"]
         )
-        report = equivariance_report(reported, task.generators, x, **given, **counts, seed=run["seed"])
         found = {"mean": report.E_prime, "percentile_99": report.percentile_99, "worst": report.worst, "floor": report.floor}
         scores |= {f"{split}_{key}{name}": value for key, value in {**found, "size": report.size}.items()}
         if len(task.generators) == 1:

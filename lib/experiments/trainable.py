@@ -118,9 +118,10 @@ def augmenter_of(method: Method, run: Run, task: Task, known: Tensor) -> nn.Modu
     if method.basis is None:
         return None
     if method.basis == "group":
-        if run["group"] not in task.groups:
-            raise ValueError(f"task {task.name} has the groups {', '.join(task.groups)}, not {run['group']!r}")
-        return GroupAugmenter(task.groups[run["group"]], task.generators.dtype)
+        groups = {**task.groups, **task.candidates}
+        if run["group"] not in groups:
+            raise ValueError(f"task {task.name} has the groups {', '.join(groups)}, not {run['group']!r}")
+        return GroupAugmenter(groups[run["group"]], task.generators.dtype)
     if method.basis == "family" and task.family is None:
         raise ValueError(f"method {run['method']} chooses among a task's candidate generators, and {task.name} has none")
     mask = task.masks[run["mask"]] if "mask" in run else task.mask

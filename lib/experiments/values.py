@@ -202,7 +202,7 @@ def keywords(made: type) -> dict[str, Any]:
 def of_task(task: str, scenario: str) -> dict[str, tuple[str, ...]]:
     """The names of a task's groups and masks."""
     tiny = tasks.load_tiny(task, scenario=scenario)
-    return {"group": tuple(tiny.groups), "mask": tuple(tiny.masks)}
+    return {"group": (*tiny.groups, *tiny.candidates), "mask": tuple(tiny.masks)}
 
 
 def parameters_of(run: Run) -> int:

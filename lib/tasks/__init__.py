@@ -69,6 +69,7 @@ class Task:
     mask, masks : the entries of a generator that may be used, and others by name.
     generators : ground-truth basis, (C, n, n); `family`: Augerino's candidates, where it has some.
     groups : by name, (count, generator, dtype) -> elements (count, n, n), for E and for fixed groups; the ground truth's first.
+    candidates : more groups, by name, that samples may be moved by though they are no symmetries: E would mean nothing.
     angles : whether a found basis is compared by principal angles too.
     points, blocks : what the action score is taken over, (N, n), and the coordinates of each physical quantity.
     law : x -> y without noise, where it is known and the ground truth is a symmetry of it.
@@ -99,6 +100,7 @@ class Task:
     mask: Tensor | None = None
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     further: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    candidates: Mapping[str, Callable[[int, torch.Generator, torch.dtype], Tensor]] = field(default_factory=dict)
     family: Tensor | None = None
     law: Callable[[Tensor], Tensor] | None = None
     interpolates: bool = False

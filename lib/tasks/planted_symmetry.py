@@ -33,7 +33,8 @@ def law(x: Float[Tensor, "B 3"], scenario: str) -> Float[Tensor, " B"]:
 def load(scenario: str, n_train: int = 16_000, n_eval: int = 2_000) -> Task:
     """Regression of the scenario's `law` on x ~ N(0, 1_3).
 
-    In `none` the turns of so2 stand in the place of a ground truth: what is scored against them there says nothing.
+    The group that is not the scenario's is a candidate. In `none` the turns of so2 stand in the place of a ground truth: what is scored
+    against them there says nothing.
     """
     if scenario not in SCENARIOS:
         raise ValueError(f"unknown scenario {scenario!r}: choose one of {', '.join(SCENARIOS)}")
@@ -46,6 +47,7 @@ def load(scenario: str, n_train: int = 16_000, n_eval: int = 2_000) -> Task:
         seed=SEED,
         name="planted_symmetry",
         groups={"so3": all_rotations} if whole else {"so2": turns},
+        candidates={"so2": turns} if whole else {"so3": all_rotations},
         law=functools.partial(law, scenario=scenario),
     )
 

@@ -19,6 +19,7 @@ from lib.views.figures import (
     generators,
     oriented,
     perturbed,
+    planted,
 )  # fmt: skip
 from lib.views.ways import blocks_of, seen_by
 
@@ -171,7 +172,7 @@ FIGURES = {
     "perturbed": Drawing("two_body", perturbed.perturbed, profile="perturbed"),
     "perturbed_trimmed": Drawing("two_body", perturbed.perturbed, profile="perturbed_trimmed"),
     "perturbed_samples": Drawing("two_body", perturbed.perturbed, profile="perturbed_samples"),
-    "planted_symmetry": Drawing("planted_symmetry", ablations.ratios),
+    "planted_symmetry": Drawing("planted_symmetry", planted.ratios),
     "remul_fig1": Drawing("loss_surface", bases.surfaces),
     "remul_fig2": Drawing("nbody", against_beta.against_beta({**ERRORS, "E": "E over all rotations"})),
     "remul_fig3": Drawing("mocap", against_beta.across_scenarios(IN_UNITS)),
