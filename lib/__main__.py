@@ -7,6 +7,9 @@
     show ID              build a table or figure from its records, and print it
     costs                hours, seeds and machines of the records, and how many are missing: results/tables/costs.csv
     decision             for every data set, whether it is oriented and what helped most there: results/tables/decision.csv
+    claims               what of both papers reproduces, statement by statement: results/claims.csv
+    site                 statements, tables, figures and costs as pages to open in a browser: build/site/index.html
+    provenance           what was made from what, for machines: ro-crate-metadata.json, docs/croissant
     verify               whether every record speaks for today's code and data
 
 Examples:
@@ -94,6 +97,27 @@ def decision(options: Namespace) -> int:
     return 0
 
 
+def claims(options: Namespace) -> int:
+    from lib.views.claims import counted, write
+
+    print(counted(write()).to_string())
+    return 0
+
+
+def site(options: Namespace) -> int:
+    from lib.views.site import write
+
+    print(write())
+    return 0
+
+
+def provenance(options: Namespace) -> int:
+    from lib.views.provenance import write
+
+    print(*write(), sep="\n")
+    return 0
+
+
 def verify(options: Namespace) -> int:
     from lib.experiments.verify import verify
 
@@ -129,6 +153,9 @@ def arguments_of(parser: ArgumentParser) -> None:
     command(
         decision, "write results/tables/decision.csv: whether each data set is oriented, whether its law is symmetric, and what helped most"
     )
+    command(claims, "write results/claims.csv: what of both papers reproduces, statement by statement")
+    command(site, "write build/site: statements, tables, figures and costs as pages that open without a server")
+    command(provenance, "write ro-crate-metadata.json and docs/croissant: what was made from what, for machines")
     added = command(verify, "whether every record speaks for today's code and data")
     added.add_argument("--write", action="store_true", help="write what agreed to results/verified.json, and drop what did not")
     added.add_argument("--sample", type=int, default=0, help="replay so many of those that the ledger vouches for, too")

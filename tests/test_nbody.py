@@ -62,6 +62,12 @@ def test_the_law_is_equivariant(bodies):
     torch.testing.assert_close(turned, on_stacks(g, nbody.flow(mass, x, v)).squeeze(1), atol=1e-10, rtol=0)
 
 
+def test_the_law_commutes_with_translations(bodies):
+    mass, x, v, _ = bodies
+    away = torch.tensor([3.0, -1.0, 0.5], dtype=torch.float64)
+    torch.testing.assert_close(nbody.flow(mass, x + away, v), nbody.flow(mass, x, v) + away, atol=1e-10, rtol=0)
+
+
 @pytest.mark.parametrize("axes", ["uniform", "euler"])
 def test_only_the_test_set_out_is_turned_far(axes):
     """How far the orbits' plane, z = 0 before the turn, is tilted."""

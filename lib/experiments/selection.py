@@ -9,7 +9,7 @@ import pandas as pd
 from lib.experiments.settings import labelled_plan
 from lib.experiments.sweep import records
 
-SEARCHED = {"nbody": "search_beta", "mocap": "search_equal", "mocap_mlp": "search_equal", "md17": "search_equal", "flow": "search_equal"}
+SEARCHED = dict.fromkeys(("nbody", "mocap", "mocap_mlp", "md17", "flow"), "search_equal")  # experiments whose search turns beta
 
 
 def chosen_betas(experiment: str) -> dict[tuple[str, str], float]:

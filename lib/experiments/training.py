@@ -63,6 +63,26 @@ def fit(
     """
     if "restarts" in runs[0]:
         return best_of_restarts(task, runs, progress, known=known, noise=noise, favoured=favoured, checkpoint=checkpoint)
+    stack, best, spent = trained(task, runs, progress, known=known, noise=noise, favoured=favoured, checkpoint=checkpoint)
+    found = zip(runs, best, stack.curves, strict=True)
+    return [{**judged(stack.trainable(vector), task, run), "curves": curves, "train_s": spent} for run, vector, curves in found]
+
+
+def trained(
+    task: Task,
+    runs: Sequence[Run],
+    progress: Callable[[int], None] | None = None,
+    *,
+    known: Tensor | None = None,
+    noise: float = 0.0,
+    favoured: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    watch: Callable[[list[dict[str, list]]], None] | None = None,
+) -> tuple[Stack, Tensor, float]:
+    """The stack, the best weights of each run, (runs, parameters), and the seconds a run: what `fit` evaluates.
+
+    `watch` is called after each look at validation with the curves so far; see `fit` for the others and for what is raised.
+    """
     started, stack, checks = time.perf_counter(), Stack(task, runs, known, noise), looks(runs[0])
     best, best_loss, done, before = stack.theta.clone(), stack.theta.new_full((len(runs), 1), torch.inf), 0, 0.0
     kept = None if checkpoint is None else checkpoint.read(stack.theta.device)
@@ -77,14 +97,14 @@ def fit(
             if favoured is not None:
                 now = now * (1 + abs(checks.index(step) - favoured))
             best, best_loss = torch.where(now < best_loss, stack.theta, best), torch.minimum(now, best_loss)
+            if watch:
+                watch(stack.curves)
         if progress:
             progress(len(runs))
         if checkpoint is not None and checkpoint.due():
             state = {**stack.state(), "best": best, "best_loss": best_loss}
             checkpoint.keep(state, [step, before + time.perf_counter() - started, stack.curves])
-    spent = (before + time.perf_counter() - started) / len(runs)
-    found = zip(runs, best, stack.curves, strict=True)
-    return [{**judged(stack.trainable(vector), task, run), "curves": curves, "train_s": spent} for run, vector, curves in found]
+    return stack, best, (before + time.perf_counter() - started) / len(runs)
 
 
 def judged(trainable: Trainable, task: Task, run: Run) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from lib.experiments.timing import probe_missing
 from lib.experiments.values import checked, refuse_unknown
 from lib.files import ROOT
 from lib.tasks.files.prepared import DataError
+from lib.views.claims import of_notebook, styled
 from lib.views.figures.bases import YOURS
-from lib.views.tables import build, paper_layout, results_of, row_of, search_summary
+from lib.views.tables import build, notebook_of, paper_layout, results_of, row_of, search_summary
 
 BUILD = ROOT / "build"
 
@@ -122,6 +123,16 @@ class Experiment:
         note = " — no claim is decided at smoke" if self.profile == "smoke" else ""
         frame = pd.DataFrame(list(rows), columns=[*columns, "statement", "value", "holds"])
         return frame.style.format({"value": "{:.4g}"}).set_caption(f"profile {self.frame.profile[0]}{note}")
+
+    def ledger(self) -> Any:
+        """The papers' statements that this notebook has the evidence for, with their verdicts; its artefacts come before it."""
+        notebook = notebook_of(self.name)
+        if self.profile == "smoke" or self.yours is not None:
+            return f"statements are judged by the recorded numbers alone: results/claims.csv, notebook {notebook}"
+        found = of_notebook(notebook, root=self.folder)
+        return styled(
+            found, f"{len(found)} statements: " + ", ".join(f"{count} {name}" for name, count in found.verdict.value_counts().items())
+        )
 
     def search(self, profile: str, best: int | None = None) -> Any:
         """The committed trials of a search profile, the `best` of each method."""

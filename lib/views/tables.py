@@ -7,13 +7,14 @@ A figure is an SVG drawn from the CSV beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from matplotlib.figure import Figure
 
 from lib.experiments.selection import at_chosen_beta
 from lib.experiments.settings import ConfigError, labelled_plan, parameters
@@ -231,11 +232,16 @@ def build(
     frame = chosen(pd.concat([results_of(experiment, profile, results), yours], ignore_index=True), spec.rows)
     numbers = draw.numbers(frame)
     write_csv(numbers, Path(drawings) / f"{name}.csv")
+    source = f"profile {frame['profile'].iloc[0]}, data {', '.join(frame['data'].unique())}, notebook {notebook_of(experiment)}"
+    return save(draw, Path(drawings) / name, source)
+
+
+def save(draw: Callable[[pd.DataFrame], Figure], path: Path, source: str) -> Figure:
+    """The figure that is drawn from the CSV of that path, written beside it as SVG, with its source in small print."""
     with plt.rc_context({**sns.axes_style("white"), **STYLE}):
-        figure = draw(pd.read_csv(Path(drawings) / f"{name}.csv"))
-        source = f"profile {frame['profile'].iloc[0]}, data {', '.join(frame['data'].unique())}, notebook {notebook_of(experiment)}"
+        figure = draw(pd.read_csv(f"{path}.csv"))
         figure.text(1.0, -0.01, source, ha="right", va="top", fontsize=6, color="0.4")
-        with whole(Path(drawings) / f"{name}.svg") as partial:
+        with whole(path.with_name(f"{path.name}.svg")) as partial:
             figure.savefig(partial, format="svg", metadata={"Date": None}, bbox_inches="tight")
     plt.close(figure)
     return figure

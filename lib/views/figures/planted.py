@@ -7,9 +7,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from lib.diagnosis import THRESHOLD
 from lib.views.figures.bases import drawing
 
-THRESHOLD = 10.0  # ours: on seeds of their own (`calibration`) symmetries gave ratios up to 4.1, and all else from 43 on
 OFFERED = {"axis": "so2", "SO(3)": "so3"}  # how a row names the group that it moves samples by, from the smaller to the larger
 
 

@@ -1,0 +1,52 @@
+"""Provenance for machines: of every result by which stage it was made, and of every data set its digest."""
+
+import json
+
+import pytest
+
+from lib.files import ROOT
+from lib.tasks.files.prepared import DATASETS
+from lib.views.catalogue import FIGURES, TABLES
+from lib.views.provenance import CRATE, crate, croissant, stages, write
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return {entity["@id"]: entity for entity in crate()["@graph"]}
+
+
+def listed(entity: dict, name: str) -> list[str]:
+    found = entity.get(name, [])
+    return [one["@id"] for one in (found if isinstance(found, list) else [found])]
+
+
+def test_what_is_committed_is_what_the_stages_say(tmp_path):
+    assert sorted(path.relative_to(tmp_path) for path in write(tmp_path)) == sorted(
+        path.relative_to(ROOT) for path in (ROOT / CRATE, *(ROOT / "docs" / "croissant").glob("*.json"))
+    )
+    for path in tmp_path.rglob("*.json"):
+        assert path.read_text() == (ROOT / path.relative_to(tmp_path)).read_text(), path.name
+
+
+def test_every_result_is_made_by_one_stage_from_files_that_are_there(graph):
+    actions = [entity for entity in graph.values() if entity["@type"] == "CreateAction"]
+    made = [file for action in actions for file in listed(action, "result")]
+    assert len(made) == len(set(made))
+    assert {f"results/tables/{name}.csv" for name in TABLES} | {
+        f"figures/{name}.{kind}" for name in FIGURES for kind in ("csv", "svg")
+    } <= set(made)
+    assert {action["@id"] for action in actions} == {f"#stage-{name}" for name in stages()} - {"#stage-provenance"}
+    for action in actions:
+        for reference in (*listed(action, "object"), *listed(action, "result"), *listed(action, "instrument")):
+            assert reference in graph and (ROOT / reference).exists(), f"{action['@id']}: {reference}"
+    assert set(listed(graph["./"], "hasPart")) | set(listed(graph["./"], "mentions")) >= {*made, *(action["@id"] for action in actions)}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_data_set_is_described_by_its_digest_and_its_official_files(name):
+    described = croissant(name, DATASETS[name])
+    files = {file["contentUrl"]: file["sha256"] for file in described["distribution"]}
+    official = {source.official: source.sha256 for source in DATASETS[name].sources.values() if source.official and source.sha256}
+    assert files == {DATASETS[name].file: DATASETS[name].sha256, **official}
+    assert all(described[key] for key in ("name", "description", "license", "url", "citeAs", "creator", "datePublished"))
+    assert json.loads((ROOT / "docs" / "croissant" / f"{name}.json").read_text()) == described
