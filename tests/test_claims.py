@@ -236,7 +236,8 @@ def shaken(path: Path, seed: int, measures: frozenset[str]) -> pd.DataFrame:
     each eighth, where there are published numbers, has these."""
     frame = pd.read_csv(path)
     measures = measures & set(frame)
-    if "seed" in frame and frame.seed.nunique() < 2:
+    one = frame.seed.nunique() < 2 if "seed" in frame else not {"n", "seconds"} & set(frame)
+    if one:
         frame = pd.concat([frame.assign(seed=i) for i in range(3)], ignore_index=True)
     if seed % 8 == 4 and "published" in frame:
         frame["mean"] = frame["mean"].where(frame.published.isna(), frame.published)
@@ -278,9 +279,7 @@ def test_the_stage_depends_on_all_that_statements_look_at():
     used = {name for claim in CLAIMED for name in artefacts_of(claim)}
     drawn = {f"figures/{name}.csv" for name in used if name in FIGURES}
     assert set(stage["deps"]) == {"lib", "params.yaml", "paper/claims.yaml", "results/tables", *drawn}
-    assert CLAIMS.relative_to(ROOT).as_posix() == "paper/claims.yaml" and stage["outs"] == [
-        {"results/claims.csv": {"cache": False, "persist": True}}
-    ]
+    assert stage["outs"] == [{"results/claims.csv": {"cache": False, "persist": True}}]
 
 
 def test_a_notebook_shows_the_statements_that_it_alone_has_the_evidence_for():
