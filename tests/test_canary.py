@@ -15,7 +15,7 @@ from lib.experiments.stack import STACKABLE
 from lib.models import tensor_mlp
 from lib.models.mlp import MLP
 from lib.protocol import phase_of
-from lib.tasks import nbody, pulls
+from lib.tasks import nbody, planted_symmetry, pulls
 from lib.weights import Dual
 
 
@@ -123,9 +123,15 @@ def test_it_sees_errors_splices_and_what_is_trimmed():
     assert not alike(canary(runs[-1] | {"trimmed": 0.5}), found[runs[-1]["scenario"], 0.02])  # under the same names
 
 
-DAMAGES = {  # of what the four drawbacks are measured with: experiment, row, where the function is, its name, the same a little off
+DAMAGES = {  # of what is measured: experiment, row, where the function is, its name, the same a little off
     "a law": ("coverage_pulls", "MLP", pulls, "law", lambda law: lambda x: 1.001 * law(x)),
     "how far shifts go": ("coverage_pulls", "MLP", pulls, "shifts", lambda shifts: lambda most, *given: shifts(1.001 * most, *given)),
+    "a group on offer": (
+        "planted_symmetry", "Augmentation, axis", planted_symmetry, "turns", lambda draw: lambda *given: draw(*given).mT,
+    ),
+    "the whole group": (
+        "planted_symmetry", "REMUL, SO(3)", planted_symmetry, "all_rotations", lambda draw: lambda *given: draw(*given).mT,
+    ),
     "how many copies": (
         "coverage_bodies", "Transformer, copies", nbody, "copies",
         lambda copies: lambda x, y, count, *given: copies(x, y, max(0, count - 1), *given),
@@ -147,7 +153,7 @@ DAMAGES = {  # of what the four drawbacks are measured with: experiment, row, wh
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_it_sees_a_small_change_in_what_the_four_drawbacks_are_measured_with(damage, monkeypatch):
+def test_it_sees_a_small_change_in_what_is_measured(damage, monkeypatch):
     experiment, row, place, name, altered = DAMAGES[damage]
     run = [run for label, run in labelled_plan(experiment, "quick") if label == row][-1]  # of pulls the last scenario, translations
     before = canary(run)

@@ -98,8 +98,11 @@ def test_a_win_on_every_value_is_counted(tmp_path, means, part):
 
 
 def test_what_is_no_mean_of_seeds_has_no_error_and_one_seed_decides_nothing(tmp_path):
-    for std, n, unit, part in ((math.nan, 1, "1", ALONE), (math.nan, 3, "1", YES), (math.nan, 1, "s", YES)):
+    for std, n, unit, part in ((math.nan, 1, "1", ALONE), (math.nan, 3, "1", YES), (math.nan, 1, "s", TIE)):
         found = PREDICATES["less"](table(tmp_path, [1, 1.01], std, n, unit)(scenario="walk"), {"model": ["REMUL", "Transformer"]})
+        assert found.parts == [part]
+    for longer, part in ((1.8, TIE), (2.4, YES)):  # errors of 0.25 and a quarter of the longer: 2 sqrt(0.25^2 + 0.45^2) = 1.03 and 1.30
+        found = PREDICATES["less"](table(tmp_path, [1, longer], math.nan, 1, "s")(scenario="walk"), {"model": ["REMUL", "Transformer"]})
         assert found.parts == [part]
 
 
@@ -290,5 +293,7 @@ def test_a_notebook_shows_the_statements_that_it_alone_has_the_evidence_for():
 
 def test_the_readme_counts_them():
     readme, counts = (ROOT / "README.md").read_text(), counted(claims())
+    digits = {paper: sum(claim["paper"] == paper and "-cell" in claim["id"] for claim in CLAIMED) for paper in counts.index}
+    assert f"{digits['REMUL']} of REMUL's statements and {digits['SEMoLA']} of SEMoLA's are digits" in readme
     for paper, row in counts.iterrows():
         assert f"| {paper} | " + " | ".join(str(row[verdict]) for verdict in (*COLOURS, "statements")) + " |" in readme

@@ -38,6 +38,15 @@ def test_a_run_is_the_same_alone_and_in_a_stack(task, runs, method, size):
     assert numbers(together[0]) != numbers(together[1])
 
 
+def test_who_watches_sees_the_curves_grow_and_changes_nothing(task, runs):
+    seen, stack = [], [{**runs["semola"], "seed": seed} for seed in range(2)]
+    watched = fit(task, stack, watch=lambda curves: seen.append([len(of_run["step"]) for of_run in curves]))
+    assert list(map(numbers, watched)) == list(map(numbers, fit(task, stack)))
+    assert seen == [[count, count] for count in range(1, len(watched[0]["curves"]["step"]) + 1)]
+    with pytest.raises(TypeError, match="watched"):
+        fit(task, stack, watched=None)
+
+
 VECTORS = {
     "batch_size": 16, "steps": 8, "error_samples": 4, "error_draws": 3, "n_train": 64, "n_eval": 40, "scenarios": ["in"],
 }  # fmt: skip

@@ -24,46 +24,15 @@ from lib.tasks import Task
 FAR = 1_000_000  # between the seeds of a run's restarts
 
 
-def fit(
-    task: Task,
-    runs: Sequence[Run],
-    progress: Callable[[int], None] | None = None,
-    *,
-    known: Tensor | None = None,
-    noise: float = 0.0,
-    favoured: int | None = None,
-    checkpoint: Checkpoint | None = None,
-) -> list[dict[str, Any]]:
+def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None = None, **options: Any) -> list[dict[str, Any]]:
     """Train the runs as one stack on the task's device and evaluate the best weights on validation; one result a run.
 
-    Each run draws from generators of its own, so its result does not depend on the stack: on a CPU exactly, but up to rounding where a
-    layer has a single output (scalar predictions, GATr). On a GPU, and for networks that do not say `loops_on_cpu`, the stack is one
-    program under `vmap`; else, and where a network draws at random in training (dropout), its members take turns.
-
-    Parameters
-    ----------
-    progress : called with the number of optimiser steps just done, summed over the stack.
-    known : generators (C, n, n) found before, in place of the task's ground truth, for fixed augmenters and equivariant networks.
-    noise : standard deviation of what is added to the start of every parameter, the basis too.
-    favoured : the look at validation, counted from 0, whose score counts for the best: each is multiplied by 1 plus its distance from it.
-        For `lib.experiments.canary`, which has to see that the best weights are kept and not the last.
-    checkpoint : what the training goes on from, if it is there, and where it is kept from time to time.
-
-    A run with a `surface` has the loss around its best weights too, on that many points in each of two directions. A run with `restarts` is
-    trained that many times, see `best_of_restarts`.
-
-    Raises
-    ------
-    ValueError : runs that differ in more than `STACKABLE`.  NonFiniteLossError : a loss became NaN or infinite.
-    OutOfTimeError : the checkpoint's deadline is over.
-
-    Source: SEMoLA A.1 (Adam, one learning rate, other defaults). Keeping the best weights on validation is Ours for SEMoLA; for REMUL it is
-    GATr's early stopping, with fewer validations unless a run's `evaluations` asks for more, and without a network's own penalty in the
-    validation loss. A remainder of the samples smaller than a batch is left out.
+    `options` are those of `trained`, which says what is raised. A run with a `surface` has the loss around its best weights too, on that
+    many points in each of two directions. A run with `restarts` is trained that many times, see `best_of_restarts`.
     """
     if "restarts" in runs[0]:
-        return best_of_restarts(task, runs, progress, known=known, noise=noise, favoured=favoured, checkpoint=checkpoint)
-    stack, best, spent = trained(task, runs, progress, known=known, noise=noise, favoured=favoured, checkpoint=checkpoint)
+        return best_of_restarts(task, runs, progress, **options)
+    stack, best, spent = trained(task, runs, progress, **options)
     found = zip(runs, best, stack.curves, strict=True)
     return [{**judged(stack.trainable(vector), task, run), "curves": curves, "train_s": spent} for run, vector, curves in found]
 
@@ -79,9 +48,30 @@ def trained(
     checkpoint: Checkpoint | None = None,
     watch: Callable[[list[dict[str, list]]], None] | None = None,
 ) -> tuple[Stack, Tensor, float]:
-    """The stack, the best weights of each run, (runs, parameters), and the seconds a run: what `fit` evaluates.
+    """The stack, the best weights of each run on validation, (runs, parameters), and the seconds a run.
 
-    `watch` is called after each look at validation with the curves so far; see `fit` for the others and for what is raised.
+    Each run draws from generators of its own, so its result does not depend on the stack: on a CPU exactly, but up to rounding where a
+    layer has a single output (scalar predictions, GATr). On a GPU, and for networks that do not say `loops_on_cpu`, the stack is one
+    program under `vmap`; else, and where a network draws at random in training (dropout), its members take turns.
+
+    Parameters
+    ----------
+    progress : called with the number of optimiser steps just done, summed over the stack.
+    known : generators (C, n, n) found before, in place of the task's ground truth, for fixed augmenters and equivariant networks.
+    noise : standard deviation of what is added to the start of every parameter, the basis too.
+    favoured : the look at validation, counted from 0, whose score counts for the best: each is multiplied by 1 plus its distance from it.
+        For `lib.experiments.canary`, which has to see that the best weights are kept and not the last.
+    checkpoint : what the training goes on from, if it is there, and where it is kept from time to time.
+    watch : called after each look at validation with the curves so far, one mapping a run.
+
+    Raises
+    ------
+    ValueError : runs that differ in more than `STACKABLE`.  NonFiniteLossError : a loss became NaN or infinite.
+    OutOfTimeError : the checkpoint's deadline is over.
+
+    Source: SEMoLA A.1 (Adam, one learning rate, other defaults). Keeping the best weights on validation is Ours for SEMoLA; for REMUL it is
+    GATr's early stopping, with fewer validations unless a run's `evaluations` asks for more, and without a network's own penalty in the
+    validation loss. A remainder of the samples smaller than a batch is left out.
     """
     started, stack, checks = time.perf_counter(), Stack(task, runs, known, noise), looks(runs[0])
     best, best_loss, done, before = stack.theta.clone(), stack.theta.new_full((len(runs), 1), torch.inf), 0, 0.0
@@ -117,7 +107,9 @@ def judged(trainable: Trainable, task: Task, run: Run) -> dict[str, Any]:
     return {"metrics": {**scores, **ruggedness(grid)}, "basis": basis, "surface": grid.tolist()}
 
 
-def best_of_restarts(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None = None, **options) -> list[dict[str, Any]]:
+def best_of_restarts(
+    task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None = None, **options: Any
+) -> list[dict[str, Any]]:
     """`fit` from as many seeds as a run has `restarts`, the first its own; the result with the best validation score, and every restart's.
 
     Ours: which basis a run settles on is a matter of its start; where it is no symmetry the averaged predictor's validation score shows it.

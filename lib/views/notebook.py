@@ -130,9 +130,8 @@ class Experiment:
         if self.profile == "smoke" or self.yours is not None:
             return f"statements are judged by the recorded numbers alone: results/claims.csv, notebook {notebook}"
         found = of_notebook(notebook, root=self.folder)
-        return styled(
-            found, f"{len(found)} statements: " + ", ".join(f"{count} {name}" for name, count in found.verdict.value_counts().items())
-        )
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in found.verdict.value_counts().items())
+        return styled(found, f"{len(found)} statements: {counts}")
 
     def search(self, profile: str, best: int | None = None) -> Any:
         """The committed trials of a search profile, the `best` of each method."""

@@ -12,25 +12,27 @@ import yaml
 from lib.files import ROOT, whole
 from lib.tasks.files.prepared import DATASETS, Dataset
 
-CRATE = "ro-crate-metadata.json"
+CRATE, AUTHORS = "ro-crate-metadata.json", "The learned-equivariance authors"
 LICENCE = {"@id": "https://spdx.org/licenses/MIT", "@type": "CreativeWork", "name": "MIT License"}
 TYPES = {".csv": "text/csv", ".svg": "image/svg+xml", ".pdf": "application/pdf", ".ipynb": "application/x-ipynb+json"}
 TYPES |= {".typ": "text/plain", ".bib": "application/x-bibtex"}
 TYPES |= {".yaml": "application/yaml", ".lock": "application/yaml", ".md": "text/markdown", ".json": "application/json"}
-SINCE = "2025-12-01"  # of the first version
-ABOUT = {  # title, description, licence or terms, citation
+SINCE = "2026-11-21"  # the first commit
+CMU = "mocap.cs.cmu.edu; the database was created with funding from NSF EIA-0196217"
+ABOUT = {  # title, description, terms as they are usually cited, citation, page
     "mnist": ("MNIST: handwritten digits", "Images of 28 x 28 pixels and their classes.", "https://creativecommons.org/licenses/by-sa/3.0/",
-              "LeCun, Cortes and Burges (1998), The MNIST database of handwritten digits"),
+              "LeCun, Cortes and Burges, The MNIST database of handwritten digits", "http://yann.lecun.com/exdb/mnist/"),
     "fashion": ("Fashion-MNIST", "Images of clothes, 28 x 28 pixels, and their classes.", "https://spdx.org/licenses/MIT",
-                "Xiao, Rasul and Vollgraf (2017), Fashion-MNIST"),
-    "mocap_walk": ("CMU motion capture, subject 35, walking", "Positions of 31 joints in 23 trials.", "http://mocap.cs.cmu.edu/faqs.php",
-                   "mocap.cs.cmu.edu, created with funding from NSF EIA-0196217"),
-    "mocap_run": ("CMU motion capture, subject 9, running", "Positions of 31 joints as published.", "http://mocap.cs.cmu.edu/faqs.php",
-                  "mocap.cs.cmu.edu, created with funding from NSF EIA-0196217"),
+                "Xiao, Rasul and Vollgraf (2017), Fashion-MNIST", "https://github.com/zalandoresearch/fashion-mnist"),
+    "mocap_walk": ("CMU motion capture, subject 35, walking", "Positions of 31 joints in 23 trials.",
+                   "free for all uses, not to be resold", CMU, "http://mocap.cs.cmu.edu"),
+    "mocap_run": ("CMU motion capture, subject 9, running", "Positions of 31 joints in 11 trials.",
+                  "free for all uses, not to be resold", CMU, "http://mocap.cs.cmu.edu"),
     "qm9": ("QM9", "Small molecules: atoms, positions, energies.", "https://creativecommons.org/publicdomain/zero/1.0/",
-            "Ramakrishnan, Dral, Rupp and von Lilienfeld (2014), Quantum chemistry structures and properties of 134 kilo molecules"),
-    "ocean": ("Sea levels of the Mediterranean", "Gridded absolute dynamic topography.",
-              "https://marine.copernicus.eu/user-corner/service-commitments-and-licence", "E.U. Copernicus Marine Service Information"),
+            "Ramakrishnan, Dral, Rupp and von Lilienfeld (2014), Quantum chemistry structures and properties of 134 kilo molecules",
+            "https://doi.org/10.6084/m9.figshare.c.978904"),
+    "ocean": ("Sea levels of the Mediterranean", "Gridded absolute dynamic topography, daily, April to June 2005.",
+              "free use, the source to be named", "E.U. Copernicus Marine Service Information", "https://marine.copernicus.eu"),
 }  # fmt: skip
 TERMS = "citeAs column extract field fileProperty fileObject fileSet format includes isLiveDataset jsonPath key md5 parentField path"
 TERMS += " recordSet references regex repeated replace separator source subField transform samplingRate equivalentProperty"
@@ -93,10 +95,9 @@ def crate() -> dict[str, Any]:
     parts = list(entities())
     objects = [part["object"] if isinstance(part["object"], list) else [part["object"]] for part in parts if "object" in part]
     folders = {one["@id"] for part in objects for one in part if one["@id"].endswith("/")} - {part["@id"] for part in parts}
-    parts += [
-        {"@id": folder, "@type": "Dataset", "name": folder.rstrip("/"), "description": "records of runs"} for folder in sorted(folders)
-    ]
-    authors = {"@id": "#authors", "@type": "Organization", "name": "The learned-equivariance authors"}
+    records = {"@type": "Dataset", "description": "records of runs, or tables"}
+    parts += [{"@id": folder, "name": folder.rstrip("/"), **records} for folder in sorted(folders)]
+    authors = {"@id": "#authors", "@type": "Organization", "name": AUTHORS}
     root = {
         "@id": "./",
         "@type": "Dataset",
@@ -114,13 +115,20 @@ def crate() -> dict[str, Any]:
 
 
 def croissant(name: str, dataset: Dataset) -> dict[str, Any]:
-    """Croissant 1.0 metadata of a prepared data set: its file, with its digest, and the files it is prepared from, where their digests are
-    known."""
-    title, about, licence, cite = ABOUT[name]
-    files = [(dataset.file, f"prepared by `python -m lib data {name}`", dataset.file, dataset.sha256, "application/zip")]
-    for key, source in dataset.sources.items():
-        if source.official and source.sha256:
-            files.append((key, "sha256 of the uncompressed content", source.official, source.sha256, "application/octet-stream"))
+    """Croissant 1.0 metadata of a prepared data set: its file with its digest, and the official addresses of what it is prepared from.
+
+    These are no files of the distribution: their digests, where the package knows them, are of the uncompressed content.
+    """
+    title, about, licence, cite, address = ABOUT[name]
+    file = {
+        "@type": "cr:FileObject",
+        "@id": dataset.file,
+        "name": Path(dataset.file).name,
+        "description": f"prepared by `python -m lib data {name}`",
+        "contentUrl": dataset.file,
+        "encodingFormat": "application/zip",
+        "sha256": dataset.sha256,
+    }
     return {
         "@context": CROISSANT,
         "@type": "sc:Dataset",
@@ -129,31 +137,20 @@ def croissant(name: str, dataset: Dataset) -> dict[str, Any]:
         "name": title,
         "description": about,
         "license": licence,
-        "url": files[-1][2] if len(files) > 1 else "https://arxiv.org/abs/2410.17878",
+        "url": address,
         "version": "1.0.0",
         "datePublished": SINCE,
-        "creator": {"@type": "sc:Organization", "name": title.split(":")[0]},
+        "creator": {"@id": "#authors", "@type": "sc:Organization", "name": AUTHORS},
         "citeAs": cite,
-        "distribution": [
-            {
-                "@type": "cr:FileObject",
-                "@id": key,
-                "name": key,
-                "description": what,
-                "contentUrl": url,
-                "encodingFormat": kind,
-                "sha256": digest,
-            }
-            for key, what, url, digest, kind in files
-        ],
+        "isBasedOn": [source.official for source in dataset.sources.values() if source.official] or [address],
+        "distribution": [file],
     }
 
 
 def write(root: Path = ROOT) -> list[Path]:
     """The metadata of the whole and of each data set, written there."""
-    found = {root / CRATE: crate()} | {
-        root / "docs" / "croissant" / f"{name}.json": croissant(name, dataset) for name, dataset in DATASETS.items()
-    }
+    folder = root / "docs" / "croissant"
+    found = {root / CRATE: crate(), **{folder / f"{name}.json": croissant(name, dataset) for name, dataset in DATASETS.items()}}
     for path, content in found.items():
         with whole(path) as partial:
             partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

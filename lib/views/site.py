@@ -13,7 +13,7 @@ import pandas as pd
 from lib.experiments.store import commit
 from lib.files import ROOT
 from lib.views.catalogue import FIGURES, TABLES
-from lib.views.claims import COLOURS, counted
+from lib.views.claims import COLOURS, COLUMNS, counted
 from lib.views.tables import notebook_of, paper_layout
 
 SITE = ROOT / "build" / "site"
@@ -25,7 +25,7 @@ figure { margin: 1.5rem 0 } figure img { max-width: 100% } figcaption, .small { 
 select, input { font: inherit; margin-right: .8rem } td.ours { white-space: pre-line; min-width: 16rem }
 """
 FILTER = """
-const rows = ROWS, colours = COLOURS, body = document.querySelector('tbody'), fields = ['paper', 'verdict', 'notebook'];
+const rows = ROWS, colours = COLOURS, heads = HEADS, fields = FIELDS, body = document.querySelector('tbody');
 const cell = (text, name) => { const td = document.createElement('td'); td.textContent = text; td.className = name; return td };
 for (const name of fields) {
   const found = [...new Set(rows.map(row => row[name]).filter(value => value))].sort();
@@ -40,7 +40,7 @@ function show() {
   body.replaceChildren(...kept.map(row => {
     const tr = document.createElement('tr');
     tr.id = row.id;
-    for (const name of ['paper', 'where', 'says', 'verdict', 'ours', 'published', 'n', 'profile', 'data', 'evidence', 'note']) {
+    for (const name of heads) {
       const td = cell(name === 'ours' ? row[name].replaceAll(' | ', '\\n') : row[name], name);
       if (name === 'verdict') td.style.background = colours[row[name]];
       tr.append(td);
@@ -68,21 +68,19 @@ def as_table(frame: pd.DataFrame, index: bool = False) -> str:
 
 def index(ledger: pd.DataFrame) -> str:
     """The start: how many statements have which verdict, and where the rest is."""
-    where = f"Made from what is committed, at commit {commit() or 'unknown'}."
-    also = '<a href="main.pdf">the paper</a>, <a href="claims.csv">the ledger</a>'
-    return page(
-        "Learned equivariance, reproduced", f'<p class="small">{where}</p>', as_table(counted(ledger), True), f"<p>Also: {also}.</p>"
-    )
+    where = f'<p class="small">Made from what is committed, at commit {commit() or "unknown"}.</p>'
+    also = '<p>Also: <a href="main.pdf">the paper</a>, <a href="claims.csv">the ledger</a>.</p>'
+    return page("Learned equivariance, reproduced", where, as_table(counted(ledger), True), also)
 
 
 def claims(ledger: pd.DataFrame) -> str:
     """Every statement, with filters."""
-    labels = {"paper": "paper", "verdict": "verdict", "notebook": "notebook"}
-    chosen = " ".join(f'<label>{text} <select id="{name}"><option value="">all</option></select></label>' for name, text in labels.items())
-    heads = ("paper", "where", "says", "verdict", "ours", "published", "n", "profile", "data", "evidence", "note")
+    heads, fields = [name for name in COLUMNS if name not in ("id", "notebook")], ["paper", "verdict", "notebook"]
+    chosen = " ".join(f'<label>{name} <select id="{name}"><option value="">all</option></select></label>' for name in fields)
     table = f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in heads)}</tr></thead><tbody></tbody></table>"
-    rows = json.dumps(ledger.fillna("").astype(str).to_dict("records")).replace("</", "<\\/")
-    script = FILTER.replace("ROWS", rows, 1).replace("COLOURS", json.dumps(COLOURS), 1)
+    script, rows = FILTER, ledger.fillna("").astype(str).to_dict("records")
+    for name, value in {"HEADS": heads, "FIELDS": fields, "COLOURS": COLOURS, "ROWS": rows}.items():  # rows last: they may say anything
+        script = script.replace(name, json.dumps(value).replace("</", "<\\/"), 1)
     words = '<label>words <input id="words"></label> <span id="count" class="small"></span>'
     return page("Statements of both papers", f"<p>{chosen} {words}</p>", table, f"<script>{script}</script>")
 
@@ -102,9 +100,7 @@ def tables(root: Path) -> Iterator[str]:
     """Every table as the papers lay them out."""
     for name, spec in TABLES.items():
         tidy = pd.read_csv(root / "results" / "tables" / f"{name}.csv")
-        origin = (
-            f"profile {', '.join(tidy.profile.unique())}; data {', '.join(tidy.data.unique())}; records {', '.join(tidy.state.unique())}"
-        )
+        origin = "; ".join(f"{what} {', '.join(tidy[what].unique())}" for what in ("profile", "data", "state"))
         file = f'<a href="tables/{name}.csv">{name}</a>, notebook {notebook_of(spec.experiment)}'
         yield f'<h2 id="{name}">{name}</h2><p class="small">{file}; {html.escape(origin)}</p>' + as_table(paper_layout(tidy), True)
 
