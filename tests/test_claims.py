@@ -16,7 +16,8 @@ from lib.files import ROOT
 from lib.views import evidence as evidence_module
 from lib.views.catalogue import FIGURES, TABLES
 from lib.views.claims import COLOURS, LEDGER, STATED, artefacts_of, claims, counted, findings, judged, of_notebook, statements, verdict_of
-from lib.views.evidence import ALONE, NO, PREDICATES, TIE, YES, Evidence, Number, apart, band, worst
+from lib.views.evidence import ALONE, NO, TIE, YES, Evidence, Number, apart, band
+from lib.views.predicates import PREDICATES, worst
 from lib.views.published import beside
 from lib.views.tables import COLUMNS, notebook_of, write_csv
 

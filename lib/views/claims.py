@@ -2,7 +2,7 @@
 
 `paper/claims.yaml` has them. A statement has an `id`, the place `where` the paper makes it, and what it `says`; then one of
 
-- a predicate of `lib.views.evidence` with `in` (an artefact or several), `of` (columns and values), `value` (a column), `each` (a column
+- a predicate of `lib.views.predicates` with `in` (an artefact or several), `of` (columns and values), `value` (a column), `each` (a column
   and values on each of which it must hold), and, under `also`, further ones that must hold, too;
 - `proved` or `refuted`: a test of this package that shows the statement, or its contrary, by computation;
 - `undecided`: what is missing; `untestable`: why nothing here can test it.
@@ -28,7 +28,8 @@ from lib.experiments.sweep import records, resolved
 from lib.experiments.values import ConfigError, refuse_unknown
 from lib.files import ROOT
 from lib.views.catalogue import FIGURES, TABLES
-from lib.views.evidence import ALONE, NO, PREDICATES, YES, Evidence, Found
+from lib.views.evidence import ALONE, NO, YES, Evidence
+from lib.views.predicates import PREDICATES, Found
 from lib.views.tables import notebook_of, write_csv
 
 CLAIMS, LEDGER = ROOT / "paper" / "claims.yaml", ROOT / "results" / "claims.csv"
