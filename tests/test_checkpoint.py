@@ -20,8 +20,8 @@ from lib.files import ROOT
 
 SMALL = {"n_train": 300, "n_eval": 20, "error_samples": 4, "error_draws": 2, "batch_size": 32}
 STACKS = {  # experiment, label, seeds, steps
-    "semola": ("discrete_rotation", "SEMoLA", [3, 4], 1500),
-    "gradual": ("nbody", "REMUL gradual", [3], 150),
+    "semola": ("discrete_rotation", "SEMoLA", [3, 4], 300),
+    "gradual": ("nbody", "REMUL gradual", [3], 100),
     "clipped": ("nbody", "GATr", [3], 40),
 }
 TRAIN = """

@@ -15,7 +15,20 @@ from lib.experiments.values import ConfigError
 from lib.files import ROOT
 from lib.views import evidence as evidence_module
 from lib.views.catalogue import FIGURES, TABLES
-from lib.views.claims import COLOURS, LEDGER, STATED, artefacts_of, claims, counted, findings, judged, of_notebook, statements, verdict_of
+from lib.views.claims import (
+    COLOURS,
+    LEDGER,
+    STATED,
+    artefacts_of,
+    claims,
+    contradictions,
+    counted,
+    findings,
+    judged,
+    of_notebook,
+    statements,
+    verdict_of,
+)
 from lib.views.evidence import ALONE, NO, TIE, YES, Evidence, Number, apart, band
 from lib.views.predicates import PREDICATES, worst
 from lib.views.published import beside
@@ -298,3 +311,28 @@ def test_the_readme_counts_them():
     assert f"{digits['REMUL']} of REMUL's statements and {digits['SEMoLA']} of SEMoLA's are digits" in readme
     for paper, row in counts.iterrows():
         assert f"| {paper} | " + " | ".join(str(row[verdict]) for verdict in (*COLOURS, "statements")) + " |" in readme
+
+
+# ------------------------------------------------------------------------------------------ where the papers contradict themselves
+
+
+def test_contradictions_have_all_their_parts():
+    found = contradictions()
+    assert found.notna().all(axis=None) and found.id.is_unique and set(found.paper) == {"REMUL", "SEMoLA"}
+
+
+def test_what_they_say_of_digits_is_what_the_published_ones_are():
+    said = contradictions().set_index("id").other
+    digits = pd.read_csv(ROOT / "paper" / "published" / "remul_tab2.csv").pivot(index="model", columns="scenario", values="published")
+    gnn, egnn, remul = digits.loc["GNN"], digits.loc["EGNN"], digits.loc["REMUL"]
+    assert {*digits.columns[gnn < egnn]} == {"aspirin", "toluene", "benzene", "ethanol"} and [*digits.columns[gnn == egnn]] == ["salicylic"]
+    assert "on four, benzene and ethanol, too, and level on salicylic acid" in said["gnn-ahead"]
+    places = digits.rank(method="min").loc["REMUL"].value_counts()
+    assert f"the best on {['four', 'five', 'six'][places[1] - 4]}, the second on three" in said["best-on-six"] and places[2] == 3
+    assert f"{100 * remul.aspirin:.2f} and {100 * gnn.aspirin:.2f}" in said["best-on-six"] and (digits.rank().loc["REMUL"] < 2).sum() == 5
+    plain, turned = np.kron(np.eye(4), [[0, -1], [1, 0]]), np.kron(np.kron([[1, -1], [-1, 1]], np.eye(2)), [[0, -1], [1, 0]])
+    assert f"{(plain * turned).sum() / np.linalg.norm(plain) / np.linalg.norm(turned):.3f}" in said["main-measure"]
+    cycle, swap = np.eye(3)[[1, 2, 0]], np.eye(3)[[1, 0, 2]]
+    assert np.linalg.det(cycle) == pytest.approx(1) and np.linalg.det(swap) == pytest.approx(-1)
+    assert cycle @ [1, 1, 1] == pytest.approx([1, 1, 1])
+    assert "(1, 1, 1)" in said["beyond-rotations"] and "determinant −1" in said["permutations"]

@@ -2,6 +2,7 @@
 
 import json
 
+import mlcroissant
 import pytest
 
 from lib.files import ROOT
@@ -49,3 +50,11 @@ def test_a_data_set_is_described_by_its_digest_and_what_it_is_prepared_from(name
     assert {source.official for source in dataset.sources.values() if source.official} <= set(described["isBasedOn"])
     assert all(described[key] for key in ("name", "description", "license", "url", "citeAs", "creator", "datePublished", "isBasedOn"))
     assert json.loads((ROOT / "docs" / "croissant" / f"{name}.json").read_text()) == described
+
+
+@pytest.mark.filterwarnings("ignore:ConjunctiveGraph:DeprecationWarning")  # rdflib's own
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_data_set_is_what_the_public_validator_accepts(name):
+    described = mlcroissant.Dataset(ROOT / "docs" / "croissant" / f"{name}.json").metadata
+    assert not described.ctx.issues.errors and not described.ctx.issues.warnings
+    assert described.name == croissant(name, DATASETS[name])["name"]

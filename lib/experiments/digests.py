@@ -67,6 +67,7 @@ def _tree(name: str) -> ast.Module:
     return what_runs(ast.parse(Path(file_of(name)).read_text()))
 
 
+@functools.cache
 def _runs_something(name: str) -> bool:
     """Whether a package's __init__ holds more than what offers names to its users (`__all__`, `__getattr__`) and foreign imports for it."""
     return not all(map(_only_offers, _tree(name).body))

@@ -33,6 +33,7 @@ from lib.views.predicates import PREDICATES, Found
 from lib.views.tables import notebook_of, write_csv
 
 CLAIMS, LEDGER = ROOT / "paper" / "claims.yaml", ROOT / "results" / "claims.csv"
+CONTRADICTIONS = ROOT / "paper" / "contradictions.yaml"
 COLOURS = {  # verdicts, and colours that a reader who is colour-blind tells apart
     "reproduced": "#a6cee3",
     "partly": "#dcecf5",
@@ -168,16 +169,25 @@ def styled(ledger: pd.DataFrame, caption: str = "") -> Styler:
     """The statements as a notebook shows them, coloured by verdict."""
     columns = ["where", "says", "verdict", "ours", "published", "n", "profile", "note"]
     lines = {name: ledger[name].str.replace(" | ", "\n", regex=False) for name in ("ours", "published")}
-    shown = ledger.assign(**lines).set_index("id")[columns].style.set_caption(caption)
-    shown = shown.map(lambda verdict: f"background-color: {COLOURS[verdict]}; color: black", subset=["verdict"])
-    left = {"text-align": "left", "vertical-align": "top", "white-space": "pre-line"}
-    return shown.set_properties(**left).set_properties(subset=["says", "ours"], **{"min-width": "18em"})
+    shown = in_words(ledger.assign(**lines)[["id", *columns]], ["says", "ours"]).set_caption(caption)
+    return shown.map(lambda verdict: f"background-color: {COLOURS[verdict]}; color: black", subset=["verdict"])
+
+
+def in_words(frame: pd.DataFrame, wide: Sequence[str]) -> Styler:
+    """Sentences as a notebook shows them, by id."""
+    shown = frame.set_index("id").style.set_properties(**{"text-align": "left", "vertical-align": "top", "white-space": "pre-line"})
+    return shown.set_properties(subset=list(wide), **{"min-width": "18em"})
 
 
 def counted(ledger: pd.DataFrame) -> pd.DataFrame:
     """How many statements of each paper have each verdict."""
     counts = pd.crosstab(ledger.paper, ledger.verdict).reindex(columns=list(COLOURS), fill_value=0)
     return counts.loc[ledger.paper.unique()].assign(statements=counts.sum(axis=1))
+
+
+def contradictions(path: Path = CONTRADICTIONS) -> pd.DataFrame:
+    """Where a paper says two things that cannot both hold: `one`, the `other`, and what is done `here`."""
+    return pd.DataFrame(yaml.safe_load(path.read_text()))[["id", "paper", "one", "other", "here"]]
 
 
 def write(path: Path = LEDGER) -> pd.DataFrame:

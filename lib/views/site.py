@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pandas as pd
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
 
 from lib.experiments.store import commit
 from lib.files import ROOT
 from lib.views.catalogue import FIGURES, TABLES
-from lib.views.claims import COLOURS, COLUMNS, counted
+from lib.views.claims import COLOURS, COLUMNS, contradictions, counted
 from lib.views.tables import notebook_of, paper_layout
 
 SITE = ROOT / "build" / "site"
@@ -22,6 +26,8 @@ body { font: 15px/1.45 sans-serif; margin: 0 auto; max-width: 72rem; padding: 1r
 nav a { margin-right: 1.2rem } table { border-collapse: collapse; font-size: 13px; margin: .6rem 0 }
 th, td { text-align: left; vertical-align: top; padding: .25rem .5rem; border-bottom: 1px solid #ddd }
 figure { margin: 1.5rem 0 } figure img { max-width: 100% } figcaption, .small { font-size: 13px; color: #555 }
+pre { overflow-x: auto; background: #f6f6f6; padding: .5rem }
+.output_subarea img { max-width: 100% } .prompt, .anchor-link { display: none }
 select, input { font: inherit; margin-right: .8rem } td.ours { white-space: pre-line; min-width: 16rem }
 """
 FILTER = """
@@ -51,12 +57,21 @@ function show() {
 for (const name of [...fields, 'words']) document.getElementById(name).addEventListener('input', show);
 show();
 """
-PAGES = {"index.html": "Results", "claims.html": "Statements", "figures.html": "Figures", "tables.html": "Tables", "costs.html": "Costs"}
+PAGES = {
+    "index.html": "Results",
+    "claims.html": "Statements",
+    "notebooks.html": "Notebooks",
+    "figures.html": "Figures",
+    "tables.html": "Tables",
+    "costs.html": "Costs",
+}
+FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$]+?)\$", re.DOTALL)
+LINK = re.compile(r'<a href="([^":#]+)(#[^"]*)?">(.*?)</a>', re.DOTALL)  # to a file of the project
 
 
-def page(title: str, *parts: str) -> str:
-    """A page with its own style, and links to the others."""
-    links = " ".join(f'<a href="{name}">{text}</a>' for name, text in PAGES.items())
+def page(title: str, *parts: str, up: str = "") -> str:
+    """A page with its own style, and links to the others, which lie `up` from it."""
+    links = " ".join(f'<a href="{up}{name}">{text}</a>' for name, text in PAGES.items())
     head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>'
     return "\n".join([head, f"<body><nav>{links}</nav><h1>{title}</h1>", *parts, "</body></html>"])
 
@@ -82,7 +97,9 @@ def claims(ledger: pd.DataFrame) -> str:
     for name, value in {"HEADS": heads, "FIELDS": fields, "COLOURS": COLOURS, "ROWS": rows}.items():  # rows last: they may say anything
         script = script.replace(name, json.dumps(value).replace("</", "<\\/"), 1)
     words = '<label>words <input id="words"></label> <span id="count" class="small"></span>'
-    return page("Statements of both papers", f"<p>{chosen} {words}</p>", table, f"<script>{script}</script>")
+    against = as_table(contradictions())
+    parts = (f"<p>{chosen} {words}</p>", table, f"<script>{script}</script>", "<h2>Where the papers contradict themselves</h2>", against)
+    return page("Statements of both papers", *parts)
 
 
 def figures(names: list[str]) -> str:
@@ -105,6 +122,33 @@ def tables(root: Path) -> Iterator[str]:
         yield f'<h2 id="{name}">{name}</h2><p class="small">{file}; {html.escape(origin)}</p>' + as_table(paper_layout(tidy), True)
 
 
+def executed(path: Path) -> str:
+    """An executed notebook, its formulas as MathML; a link to another is one to its page, to any other file none."""
+
+    def formula(found: re.Match) -> str:
+        return convert(found["block"] or found["inline"], display="block" if found["block"] else "inline")
+
+    def linked(found: re.Match) -> str:
+        page = Path(found[1]).with_suffix(".html").name
+        return f'<a href="{page}">{found[3]}</a>' if path.with_name(Path(found[1]).name).is_file() else found[3]
+
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = FORMULA.sub(formula, cell.source)
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
+    return page(path.stem, LINK.sub(linked, body), up="../")
+
+
+def notebooks(root: Path) -> dict[str, str]:
+    """A page of each notebook that was executed, and one that lists them."""
+    runs = {file.stem: root / "build" / "executed" / file.name for file in sorted((root / "notebooks").glob("*.ipynb"))}
+    there = {name: path for name, path in runs.items() if path.is_file()}
+    lines = [f'<a href="notebooks/{name}.html">{name}</a>' if name in there else f"{name}: not executed here" for name in runs]
+    listed = page("Notebooks, as they were executed", *(f"<p>{line}</p>" for line in lines))
+    return {"notebooks.html": listed, **{f"notebooks/{name}.html": executed(path) for name, path in there.items()}}
+
+
 def write(folder: Path = SITE, root: Path = ROOT) -> Path:
     """The site, in place of what was there; its start page."""
     partial = folder.with_name(f".{folder.name}.partial")
@@ -120,7 +164,9 @@ def write(folder: Path = SITE, root: Path = ROOT) -> Path:
         "figures.html": figures(sorted(file.stem for file in (root / "figures").glob("*.svg"))),
         "tables.html": page("Tables", *tables(root)),
         "costs.html": page("What the records cost", as_table(pd.read_csv(root / "results" / "tables" / "costs.csv"))),
+        **notebooks(root),
     }
+    (partial / "notebooks").mkdir()
     for name, text in pages.items():
         (partial / name).write_text(text)
     shutil.rmtree(folder, ignore_errors=True)

@@ -184,13 +184,17 @@ def six_digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
+def short(number: float, digits: int = 4) -> str:
+    """A number to so many significant digits, whole where it is larger, halves away from zero; `paper/main.typ` does the same."""
+    up = number * (1 + 1e-12)  # a half that stands in a table, 0.99935, may lie below it in binary
+    return f"{up:.0f}" if abs(number) >= 10**digits else f"{up:.{digits}g}"
+
+
 def paper_layout(tidy: pd.DataFrame) -> pd.DataFrame:
     """Rows are models, columns scenarios and metrics, cells mean ± standard deviation: as the paper prints its tables."""
 
     def cell(row: pd.Series) -> str:
-        digits = {"%": 2, "s": 1, "meV": 1, "degrees": 1}.get(row.unit, 4)
-        form = f".{digits}f" if row["mean"] == 0 or 1e-3 <= abs(row["mean"]) < 1e4 else ".1e"
-        return f"{row['mean']:{form}}" + ("" if pd.isna(row["std"]) else f" ± {row['std']:{form}}")
+        return short(row["mean"]) + ("" if pd.isna(row["std"]) else f" ± {short(row['std'], 2)}")
 
     units = tidy.metric + tidy.unit.map(lambda unit: "" if unit == "1" else f" ({unit})")
     wide = tidy.assign(cell=tidy.apply(cell, axis=1), metric=units)
