@@ -54,7 +54,7 @@ def hashed(text: str) -> str:
     return re.sub(r"(\n  discrete_rotation:\n.*?\n    outs:\n.*?md5: )\w{4}", r"\g<1>0000", text, count=1, flags=re.S)
 
 
-DAMAGES: dict[str, tuple[str, Callable[[str], str], str]] = {  # the file, what is done to it, the step that must fail
+DAMAGES: dict[str, tuple[str, Callable[[str], str], str]] = {  # the files, what is done to them, the step that must fail
     "a digit of a table": ("results/tables/semola_tab16.csv", digit, FOLLOWS),
     "a digit of a figure": ("figures/semola_fig10.csv", digit, TESTED.format("figures_follow and semola_fig10")),
     "two rows under each other's label": ("params.yaml", swapped, FOLLOWS),
@@ -78,11 +78,11 @@ def clone(folder: Path) -> Path:
 def seen(name: str, folder: Path) -> bool:
     """Whether its step fails after the damage."""
     pattern, damage, step = DAMAGES[name]
-    file = sorted(clone(folder).glob(pattern))[0]
-    before = file.read_text()
-    file.write_text(damage(before))
-    if file.read_text() == before:
-        raise RuntimeError(f"{name}: {file.name} is as it was; bring tamper.py up to date")
+    before = {file: file.read_text() for file in clone(folder).glob(pattern)}
+    for file, text in before.items():
+        file.write_text(damage(text))
+    if not before or any(file.read_text() == text for file, text in before.items()):
+        raise RuntimeError(f"{name}: {pattern} is as it was; bring tamper.py up to date")
     subprocess.run(["git", "-c", "user.name=ci", "-c", "user.email=ci", "commit", "-qam", name], cwd=folder, check=True)
     found = not run(step, folder)
     print(f"{name}: {'seen' if found else 'NOT SEEN'}", flush=True)
