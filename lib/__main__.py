@@ -43,16 +43,18 @@ def data(options: Namespace) -> int:
 
 
 def plan(options: Namespace) -> int:
+    from lib.experiments.prices import print_plan
     from lib.experiments.settings import plan
-    from lib.experiments.sweep import print_plan, resolved
+    from lib.experiments.sweep import resolved
 
-    print_plan(options.experiment, plan(options.experiment, resolved(options.experiment, options.profile)))
+    print_plan(options.experiment, plan(options.experiment, resolved(options.experiment, options.profile)), options.workers)
     return 0
 
 
 def train(options: Namespace) -> int:
+    from lib.experiments.prices import print_plan
     from lib.experiments.settings import plan
-    from lib.experiments.sweep import print_plan, resolved, train_missing
+    from lib.experiments.sweep import resolved, train_missing
     from lib.experiments.timing import TIMED, probe_missing
 
     runs = plan(options.experiment, resolved(options.experiment, options.profile))
@@ -139,11 +141,12 @@ def arguments_of(parser: ArgumentParser) -> None:
         return added
 
     command(data, "fetch, verify and prepare data").add_argument("name", nargs="*", help="all data sets without any")
-    command(plan, "list an experiment's runs, their states and their cost", experiment=True)
+    added = command(plan, "list an experiment's runs, their states and their cost", experiment=True)
+    added.add_argument("--workers", type=int, default=os.cpu_count(), help="of a cluster, one core each; as many as this machine has cores")
     added = command(train, "train what has no record, or a stale one", experiment=True, device=True)
     added.add_argument("--which", default="missing", help="missing (the default; stale runs too), earlier (those too), or all")
     added.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many; the same command goes on from there")
-    added.add_argument("--backend", default="loky", help="loky (as many processes as cores), multiprocessing, or serial")
+    added.add_argument("--backend", default="loky", help="loky (as many processes as cores), multiprocessing, serial, dask or ray")
     added = command(time, "measure an experiment's methods, one after another", experiment=True, device=True)
     added.add_argument("--again", action="store_true", help="what is there, too")
     added = command(show, "build a table or figure from its records, and print it")
@@ -175,12 +178,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "lib").startswith("lib"):
             raise
-        print(f"lib {options.command}: {error.name} is not installed; the extra brings it: pip install -e '.[paper]'", file=sys.stderr)
+        extra = {"distributed": "dask", "ray": "ray"}.get(error.name, "paper")
+        print(f"lib {options.command}: {error.name} is not installed; the extra brings it: pip install -e '.[{extra}]'", file=sys.stderr)
         return 2
 
 
 def answered(options: Namespace) -> int:
     """Runs the command; returns the exit status, errors that have a remedy as one line."""
+    from lib.experiments.clusters import LostClusterError
     from lib.experiments.freshness import ReplayError
     from lib.experiments.store import DamagedRecordError, MissingRecordError
     from lib.experiments.values import ConfigError
@@ -192,7 +197,7 @@ def answered(options: Namespace) -> int:
         skipped = options.command in ("train", "time")
         print(f"{options.experiment} is skipped: {error}" if skipped else f"lib {options.command}: {error}", file=sys.stderr)
         return 0 if skipped else 2
-    except (ConfigError, DamagedRecordError, MissingRecordError, ReplayError) as error:
+    except (ConfigError, DamagedRecordError, LostClusterError, MissingRecordError, ReplayError) as error:
         print(f"lib {options.command}: {error}", file=sys.stderr)
         return 2
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -46,6 +47,27 @@ def split(x: Tensor, y: Tensor) -> Parts:
     order, train, val = torch.randperm(len(x), generator=random_stream(0, "split")), int(0.7 * len(x)), int(0.15 * len(x))
     pieces = dict(zip(("train", "val", "test"), order.split([train, val, len(x) - train - val]), strict=True))
     return {name: (x[piece], y[piece]) for name, piece in pieces.items()}
+
+
+def from_graphs(graphs: Sequence[Any], vectors: Sequence[str] = ("pos",), target: str = "y") -> tuple[Tensor, Tensor]:
+    """The arrays (N, k, n) and (N, ...) of a torch-geometric data set whose graphs all have the same nodes, a molecule in motion, say.
+
+    Parameters
+    ----------
+    vectors : the attributes (nodes, n) that move with g, one below the other; the action is `on_stacks`.  target : what is predicted.
+
+    Raises ValueError for graphs of several sizes, and for an attribute that one of them lacks.
+    """
+    for name in (*vectors, target):
+        lacking = next((i for i, graph in enumerate(graphs) if getattr(graph, name, None) is None), None)
+        if lacking is not None:
+            raise ValueError(f"graph {lacking} has no {name!r}: it has {sorted(graphs[lacking].keys())}")
+    sizes = sorted({graph.num_nodes for graph in graphs})
+    if len(sizes) > 1:
+        raise ValueError(f"graphs of {', '.join(map(str, sizes))} nodes are no one array: use `Objective` in your own loop, one g a graph")
+    x = torch.stack([torch.cat([getattr(graph, name) for name in vectors]) for graph in graphs])
+    y = torch.stack([torch.as_tensor(getattr(graph, target)) for graph in graphs])
+    return x, y.reshape(len(y)) if y[0].numel() == 1 else y
 
 
 @dataclass(frozen=True)

@@ -97,32 +97,55 @@ def exp_map(
 
     n, cells = generators.shape[-1], max(1, math.ceil(bound / RADIUS))
     half_width = bound / cells
-    centres = torch.arange(1 - cells, cells, 2, dtype=coefficients.dtype, device=coefficients.device) * half_width
     degree = taylor_degree(half_width, coefficients.dtype)
 
     # Any constant scale is exact in value and gradient; with this one |t| <= bound is the promise.
     scale = torch.linalg.matrix_norm(generators[0].detach())
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    unit, t = generators[0] / scale, coefficients[..., 0] * scale
-    powers = [torch.eye(n, dtype=unit.dtype, device=unit.device)]
-    for _ in range(degree):
-        powers.append(powers[-1] @ unit)
-    table = torch.stack(powers)
+    t = coefficients[..., 0] * scale
+    table = powers_of(generators[0] / scale, degree + 1)
     if cells > 1:
-        table = torch.einsum("jab,kbc->jkac", matrix_exp(centres[:, None, None] * unit, bound), table)
+        table = centres(table, half_width, cells)[:, None] @ table
 
     cell = ((t.detach() + bound) / (2 * half_width)).floor().clamp(0, cells - 1)
     inside = cell[..., None] == torch.arange(cells, dtype=t.dtype, device=t.device)
     r = t - (2 * cell + 1 - cells) * half_width  # rounded as the centres are
-    terms = [torch.ones_like(r)]
-    for k in range(1, degree + 1):
-        terms.append(terms[-1] * r / k)
-    weights = torch.stack(terms, -1)
+    weights = torch.stack([torch.ones_like(r), r], -1)
+    while weights.shape[-1] <= degree:  # powers by doubling, as of the generator
+        r = r * r
+        weights = torch.cat([weights, weights * r[..., None]], -1)
+    weights = weights[..., : degree + 1] * factorials(degree, 1.0, r)
     if cells > 1:
         weights = (inside[..., :, None] * weights[..., None, :]).flatten(-2)
     result = (weights.reshape(-1, weights.shape[-1]) @ table.reshape(-1, n * n)).reshape(*t.shape, n, n)
     kept = t.detach().abs() <= bound * (1 + ROUNDINGS * torch.finfo(t.dtype).eps)
     return torch.where(kept[..., None, None], result, torch.nan)
+
+
+def powers_of(matrix: Float[Tensor, "*batch n n"], count: int) -> Float[Tensor, "*batch count n n"]:
+    """A^0, A^1 to A^(count - 1), by doubling: two products for twice as many."""
+    found = torch.stack([torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix), matrix], -3)
+    while found.shape[-3] < count:
+        matrix = matrix @ matrix
+        found = torch.cat([found, found @ matrix.unsqueeze(-3)], -3)
+    return found[..., :count, :, :]
+
+
+def factorials(degree: int, t: float, like: Tensor) -> Float[Tensor, " D"]:
+    """t^k / k! for k up to the degree."""
+    return torch.tensor([t**k / math.factorial(k) for k in range(degree + 1)], dtype=like.dtype, device=like.device)
+
+
+def centres(powers: Float[Tensor, "D n n"], half_width: float, cells: int) -> Float[Tensor, "cells n n"]:
+    """exp(t_j L) at the middles t_j of as many cells of that half width, either side of 0, from the powers of L.
+
+    A step from one to the next multiplies by exp(2 half_width L); each side goes outwards from the middle, so that nothing is divided.
+    """
+    terms = torch.stack([factorials(len(powers) - 1, sign * half_width, powers) for sign in (-1, 1)])
+    step = (terms @ powers.flatten(1)).view(2, *powers.shape[1:])
+    far = step @ step
+    sides = (powers_of(far, cells // 2 + 1)[:, 1:]) if cells % 2 else powers_of(far, cells // 2) @ step.unsqueeze(1)
+    return torch.cat([sides[0].flip(0), *([powers[:1]] if cells % 2 else []), sides[1]])
 
 
 def through_float32(exponential: Callable, *halves: Tensor, bound: float | None) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from lib.diagnosis import Symmetry, advice, find_symmetry, in_radians, in_words, learn, split, told_apart
+from lib.diagnosis import Symmetry, advice, find_symmetry, from_graphs, in_radians, in_words, learn, split, told_apart
 from lib.objective import Objective
 
 TURN = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
@@ -102,3 +102,17 @@ def test_advice_follows_what_was_found():
     assert advice(none, (0.9, 0.01)).startswith("no linear symmetry")
     assert advice(one, (0.51, 0.01)).startswith("the samples lie every way")
     assert advice(one, (0.9, 0.01)).startswith("the samples lie one way")
+
+
+def test_graphs_of_one_size_are_arrays_and_others_are_refused():
+    from torch_geometric.data import Data
+
+    positions, energies = torch.randn(5, 4, 3), torch.randn(5)
+    graphs = [Data(pos=place, vel=-place, y=energy) for place, energy in zip(positions, energies, strict=True)]
+    x, y = from_graphs(graphs, vectors=("pos", "vel"))
+    assert x.equal(torch.cat([positions, -positions], 1)) and y.equal(energies)
+    assert from_graphs(graphs, target="vel")[1].equal(-positions)
+    with pytest.raises(ValueError, match="graph 0 has no 'forces': it has"):
+        from_graphs(graphs, vectors=("pos", "forces"))
+    with pytest.raises(ValueError, match="graphs of 3, 4 nodes are no one array"):
+        from_graphs([*graphs, Data(pos=torch.zeros(3, 3), y=torch.zeros(()))])

@@ -252,7 +252,7 @@ def test_only_earlier_records_are_trained_again_when_asked_to(tmp_path, kept):
     assert train_missing("discrete_rotation", runs, results=tmp_path, backend="serial") == 0 and path.read_bytes() == before
     assert train_missing("discrete_rotation", runs, results=tmp_path, backend="serial", which="earlier") == 0
     assert state(read_record(path)) == "fresh"
-    with pytest.raises(ConfigError, match="--train must be one of missing, earlier, never, all"):
+    with pytest.raises(ConfigError, match="--which must be one of missing, earlier, never, all"):
         train_missing("discrete_rotation", runs, results=tmp_path, which="some")
 
 

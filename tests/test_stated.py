@@ -1,16 +1,18 @@
 """Statements of both papers that are mathematics, each computed: `paper/claims.yaml` names these tests as proofs, or as refutations."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from lib import GroupAugmenter, Objective, models
+from lib import GroupAugmenter, LieAugmenter, Objective, models
 from lib.actions import on_vectors
 from lib.draws import random_stream
 from lib.experiments.settings import labelled_plan
 from lib.experiments.values import parameters_of
 from lib.groups import haar
 from lib.metrics import equivariance_errors
+from lib.tasks.files.prepared import DataError, read
 
 
 def draws(seed: int):
@@ -100,3 +102,21 @@ def test_the_gcnn_is_not_invariant_to_translations():
     x[..., :2], x[..., -2:] = 0, 0
     y = network(x)
     assert (network(x.roll(1, dims=-1)) - y).norm() > 0.05 * y.norm() and (network(torch.rot90(x, 1, (-2, -1))) - y).norm() < 1e-10
+
+
+@pytest.mark.parametrize("planes", [1, 2, 4])
+def test_with_a_norm_of_the_root_of_the_dimension_a_turn_of_all_planes_is_by_the_same_angle_in_any_number_of_them(planes):
+    """With a constant norm it would be by an angle that falls with the root of their number."""
+    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+    augmenter = LieAugmenter(2 * planes, generators=7.0 * torch.kron(torch.eye(planes, dtype=torch.float64), turn)[None]).double()
+    plane = augmenter(torch.tensor([[[0.4]]], dtype=torch.float64)).squeeze()[:2, :2]
+    torch.testing.assert_close(plane, torch.linalg.matrix_exp(0.4 * turn))
+
+
+def test_next_to_no_molecule_of_qm9_is_without_carbon():
+    try:
+        arrays, _ = read("qm9")
+    except DataError as error:
+        pytest.skip(str(error))
+    starts = np.cumsum(arrays["count"], dtype=np.int64) - arrays["count"]
+    assert 0 < np.mean(np.add.reduceat(arrays["z"] == 6, starts, dtype=np.int64) == 0) < 1e-3

@@ -6,11 +6,10 @@ import ctypes
 import functools
 import itertools
 import json
-import math
 import platform
-import statistics
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,17 @@ from lib import models, tasks
 from lib.experiments import adversarial
 from lib.experiments.canary import canary, trainer_of
 from lib.experiments.checkpoint import Checkpoint, OutOfTimeError
+from lib.experiments.clusters import CLUSTERS, Pool
 from lib.experiments.freshness import code_digest, data_of, fingerprint, loader_digest, state
 from lib.experiments.settings import plan, profile_of
 from lib.experiments.stack import STACKABLE
 from lib.experiments.store import RESULTS, MissingRecordError, basis_digest, provenance, read_record, record_path, write_record
-from lib.experiments.values import ConfigError, parameters_of
+from lib.experiments.values import ConfigError
 from lib.losses import METHODS
 from lib.protocol import Run
 
+BACKENDS = ("loky", "multiprocessing", "serial", *CLUSTERS)
 WANTED = {"missing": ("missing", "stale"), "earlier": ("missing", "stale", "earlier"), "never": (), "all": None}  # the states to train
-SIZED = ("md17",)  # tasks whose scenarios have samples of their own size
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
 
 
@@ -80,35 +80,47 @@ def train_missing(
 
     Parameters
     ----------
-    backend : "serial", or joblib's name for several processes, "loky".
+    backend : "serial", "loky" or "multiprocessing", processes of this machine, or a cluster of `lib.experiments.clusters`.
+
+    Raises ConfigError for an unknown backend or choice, and as `clusters` does.
     """
     if which not in WANTED:
-        raise ConfigError(f"--train must be one of {', '.join(WANTED)}, got {which!r}")
-    if backend not in ("serial", "loky", "multiprocessing"):
-        raise ConfigError(f"--backend must be serial, loky or multiprocessing, got {backend!r}")
+        raise ConfigError(f"--which must be one of {', '.join(WANTED)}, got {which!r}")
+    if backend not in BACKENDS:
+        raise ConfigError(f"--backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
 
     def wanted(run: Run) -> bool:
         return WANTED[which] is None or state_of(experiment, run, results) in WANTED[which]
 
     todo = [run for run in runs if wanted(run)]
-    done, deadline = 0, time.monotonic() + 60 * minutes
-    workers = min(joblib.cpu_count(), max(1, len(todo)))
-    if device.startswith("cuda") or backend == "serial":
-        workers, backend = 1, "sequential"
+    if not todo:
+        return 0
+    done, end = 0, time.time() + 60 * minutes
 
     def pending(runs: Sequence[Run]) -> Iterator:
         for stack in stacked(runs, device):
-            if time.monotonic() > deadline:
+            if time.time() > end:
                 return
-            yield joblib.delayed(train_stack)(experiment, stack, device, results, threads, deadline)
+            yield joblib.delayed(train_until)(end, experiment, stack, device, Path(results).resolve(), threads)
 
-    pool = joblib.Parallel(workers, backend=backend, pre_dispatch="n_jobs", batch_size=1, return_as="generator_unordered")
-    with tqdm(total=len(todo), desc=experiment, unit="run", disable=not todo) as bar:
+    alone = 1 if device.startswith("cuda") else min(joblib.cpu_count(), max(1, len(todo)))
+    with pool_of(backend, alone) as pool, tqdm(total=len(todo), desc=experiment, unit="run") as bar:
         for wave in (False, True):  # what takes its basis from another run's record comes after it
             for count in pool(pending([run for run in runs if ("basis" in run) == wave and wanted(run)])):
                 done += count
                 bar.update(count)
     return max(len(todo), done) - done if which == "all" else sum(map(wanted, runs))
+
+
+@contextmanager
+def pool_of(backend: str, workers: int) -> Iterator[Pool]:
+    """What makes calls and gives what they return, as they end: a cluster, or so many processes of this machine."""
+    if backend in CLUSTERS:
+        with CLUSTERS[backend]() as pool:
+            yield pool
+    else:
+        backend, workers = ("sequential", 1) if backend == "serial" or workers == 1 else (backend, workers)
+        yield joblib.Parallel(workers, backend=backend, pre_dispatch="n_jobs", batch_size=1, return_as="generator_unordered")
 
 
 def state_of(experiment: str, run: Run, results: Path = RESULTS) -> str:
@@ -167,6 +179,11 @@ def train_stack(
     return len(stack)
 
 
+def train_until(end: float, *call: Any) -> int:
+    """`train_stack` until that time of day, which machines share, as they do not their monotonic clocks."""
+    return train_stack(*call, deadline=time.monotonic() + end - time.time())
+
+
 def discovered(experiment: str, run: Run, results: Path = RESULTS) -> dict[str, Any] | None:
     """The record that a run takes its basis from, or None. Raises MissingRecordError where it is not there."""
     if "basis" not in run:
@@ -182,41 +199,3 @@ def load_task(device: str, task: str, **options: Any) -> tuple[tasks.Task, dict[
     """The task on its device, and its fingerprint, kept for the next run of the same data."""
     loaded = tasks.load(task, **options)
     return loaded.to(device), fingerprint(loaded)
-
-
-def estimates(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[float | None]:
-    """Core-minutes of each run: its steps at the pace of the recorded run of its model, method and K that is nearest in size, slowed down
-    as much as it is larger; None without such. The size is the parameters of the network times the samples of a batch. Where samples are of
-    a size of their own in each scenario, only runs of the same scenario are looked at."""
-
-    def kind(run: Run) -> tuple:
-        return run["model"], run["method"], run.get("copies"), run["scenario"] if run["task"] in SIZED else None
-
-    def size(run: Run) -> int:
-        return parameters_of(run) * run["batch_size"]
-
-    paces: dict[tuple, dict[int, list[float]]] = {}
-    for path in (Path(results) / "runs" / experiment).glob("*.json"):
-        record = read_record(path)
-        if "wall_s" in record:
-            of_size = paces.setdefault(kind(record["run"]), {}).setdefault(size(record["run"]), [])
-            of_size.append(record["wall_s"] / record["run"]["steps"])
-    found = []
-    for run in runs:
-        known, mine = paces.get(kind(run), {}), size(run)
-        nearest = min(known, key=lambda other, mine=mine: abs(math.log(other / mine)), default=None)
-        pace = None if nearest is None else statistics.mean(known[nearest]) * max(1.0, mine / nearest)
-        found.append(None if pace is None else pace * run["steps"] / 60)
-    return found
-
-
-def print_plan(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> None:
-    """One line a run: its state, its estimated minutes, its record's name; then what all of them cost, and those that are to be trained."""
-    costs = estimates(experiment, runs, results)
-    states = [state_of(experiment, run, results) for run in runs]
-    for run, minutes, now in zip(runs, costs, states, strict=True):
-        print(f"{now:9s} {'?' if minutes is None else f'{minutes:.1f}':>6s} min  {record_path(experiment, run, results).stem}")
-    todo = [minutes for minutes, now in zip(costs, states, strict=True) if now in ("missing", "stale")]
-    unknown = f" and {todo.count(None)} runs of unknown cost" if None in todo else ""
-    total, left = (sum(minutes or 0.0 for minutes in part) for part in (costs, todo))
-    print(f"{len(runs)} runs, about {total:.1f} core-minutes from no records; to train: about {left:.1f} core-minutes{unknown}")

@@ -22,13 +22,14 @@ from lib.experiments.canary import trainer_of
 from lib.experiments.freshness import code_digest
 from lib.experiments.settings import parameters
 from lib.experiments.store import RESULTS, MissingRecordError, provenance, read_record, write_record
-from lib.experiments.sweep import SIZED, discovered, reuse_memory
+from lib.experiments.sweep import discovered, reuse_memory
 from lib.experiments.trainable import Trainable
 from lib.experiments.values import DATA
 from lib.losses import WHOLE
 from lib.protocol import Run
 
 TIMED = ("smoke", "quick", "paper", "best")  # the profiles behind tables; what a search tries is not timed
+SIZED = ("md17",)  # tasks whose scenarios have samples of their own size
 WARM_UP, STEPS, PASSES = 5, 40, 9  # steps not counted, steps counted, timed passes
 BATCH = 500  # samples of a pass, at most
 IRRELEVANT = (  # what costs no time

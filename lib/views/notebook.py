@@ -11,9 +11,10 @@ from typing import Any
 import joblib
 import pandas as pd
 
+from lib.experiments.prices import estimates
 from lib.experiments.settings import plan
 from lib.experiments.store import RESULTS, record_path
-from lib.experiments.sweep import estimates, records, train_missing
+from lib.experiments.sweep import records, train_missing
 from lib.experiments.timing import probe_missing
 from lib.experiments.values import checked, refuse_unknown
 from lib.files import ROOT

@@ -22,7 +22,7 @@ from lib.views.tables import notebook_of, paper_layout
 
 SITE = ROOT / "build" / "site"
 STYLE = """
-body { font: 15px/1.45 sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem; color: #222 }
+body { font: 15px/1.45 sans-serif; margin: 0 auto; max-width: 92rem; padding: 1rem; color: #222 }
 nav a { margin-right: 1.2rem } table { border-collapse: collapse; font-size: 13px; margin: .6rem 0 }
 th, td { text-align: left; vertical-align: top; padding: .25rem .5rem; border-bottom: 1px solid #ddd }
 figure { margin: 1.5rem 0 } figure img { max-width: 100% } figcaption, .small { font-size: 13px; color: #555 }
@@ -70,10 +70,10 @@ LINK = re.compile(r'<a href="([^":#]+)(#[^"]*)?">(.*?)</a>', re.DOTALL)  # to a 
 
 
 def page(title: str, *parts: str, up: str = "") -> str:
-    """A page with its own style, and links to the others, which lie `up` from it."""
+    """A page with its own style, and links to the others; what lies below them, so that they are `up`, has its own heading."""
     links = " ".join(f'<a href="{up}{name}">{text}</a>' for name, text in PAGES.items())
     head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>'
-    return "\n".join([head, f"<body><nav>{links}</nav><h1>{title}</h1>", *parts, "</body></html>"])
+    return "\n".join([head, f"<body><nav>{links}</nav>", *([] if up else [f"<h1>{title}</h1>"]), *parts, "</body></html>"])
 
 
 def as_table(frame: pd.DataFrame, index: bool = False) -> str:

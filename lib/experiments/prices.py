@@ -1,0 +1,141 @@
+"""What runs cost before they are trained: by counted operations and saved tensors, from what recorded runs took."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lib import models, tasks
+from lib.experiments.store import RESULTS, read_record, record_path
+from lib.experiments.sweep import stacked, state_of
+from lib.losses import METHODS
+from lib.protocol import Run, looks
+
+# What a larger network's additional operations run at. Ours: 42 to 56 billion a second between sizes of one network on one core
+# (tests/test_prices.py has it from the records); of a GPU nothing is recorded, and 20 trillion are taken.
+CORE, GPU = 50e9, 20e12
+SAMPLES = 4  # that a network is counted on
+
+
+class Work(NamedTuple):
+    """Of one sample: operations of a prediction, and bytes that its backward pass keeps; bytes of the parameters."""
+
+    operations: float
+    kept: float
+    parameters: int
+
+
+def work_of(run: Run) -> Work | None:
+    """Counted on made-up samples of the run's task, whose molecules of QM9 have five atoms where real ones have eighteen in the mean.
+
+    None for a discriminator, which does not predict.
+    """
+    if run["model"] in models.DISCRIMINATORS:
+        return None
+    place = {name: run[name] for name in ("task", "scenario", "model")}
+    return _work(json.dumps({**place, "options": run.get("model_options", {})}, sort_keys=True))
+
+
+@functools.cache
+def _work(described: str) -> Work:
+    asked = json.loads(described)
+    task = tasks.load_tiny(asked["task"], scenario=asked["scenario"])
+    shapes, x = (task.train[0].shape[1:], task.outputs), task.train[0][:SAMPLES].clone()
+    network = models.build(asked["model"], torch.Generator(), *shapes, task.generators, task.graph, **asked["options"])
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    own = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(x)
+    activations = sum(size for place, size in kept.items() if place not in own)
+    parameters = sum(p.numel() * p.element_size() for p in network.parameters() if p.requires_grad)
+    return Work(counter.get_total_flops() / len(x), activations / len(x), parameters)
+
+
+def operations(run: Run, work: Work) -> float:
+    """Of a whole run: three predictions' worth for each sample and copy of a step, one for each sample of a look and of the evaluation."""
+    method = METHODS[run["method"]]
+    passes = (method.alpha != 0.0) + (method.beta != 0.0) * run.get("copies", 1)
+    moved = run["error_samples"] * run["error_draws"] * (2 if method.basis in (None, "group") else 1 + run.get("test_copies", 1))
+    looked = len(looks(run)) * run["n_eval"]
+    return work.operations * (3 * run["steps"] * run["batch_size"] * passes + looked + moved + 2 * run["n_eval"])
+
+
+def memory(run: Run, work: Work) -> float:
+    """Bytes of tensors at a step: parameters, their gradient and Adam's two moments, and what the backward pass keeps."""
+    method = METHODS[run["method"]]
+    passes = (method.alpha != 0.0) + (method.beta != 0.0) * run.get("copies", 1)
+    return 4 * work.parameters + work.kept * run["batch_size"] * passes
+
+
+def estimates(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[float | None]:
+    """Core-minutes of each run: its operations at `CORE`, and as many steps with what a step of the recorded run of its model, method and
+    K that is nearest in size took besides. None where there is no such record; discriminators take as long a step as recorded ones."""
+
+    def kind(run: Run) -> tuple:
+        return run["model"], run["method"], run.get("copies"), run["task"]
+
+    recorded: dict[tuple, list[tuple[float, float]]] = {}
+    for path in (Path(results) / "runs" / experiment).glob("*.json"):
+        record = read_record(path)
+        if "wall_s" in record:
+            run, work = record["run"], work_of(record["run"])
+            spent = record["wall_s"] - (0.0 if work is None else operations(run, work) / CORE)
+            recorded.setdefault(kind(run), []).append((0.0 if work is None else work.operations, spent / run["steps"]))
+    found = []
+    for run in runs:
+        known, work = recorded.get(kind(run), []), work_of(run)
+        size = 0.0 if work is None else work.operations
+        nearest = min((abs(other - size) for other, _ in known), default=None)
+        if nearest is None:
+            found.append(None)
+            continue
+        besides = [spent for other, spent in known if abs(other - size) == nearest]
+        seconds = run["steps"] * sum(besides) / len(besides) + (0.0 if work is None else operations(run, work) / CORE)
+        found.append(max(0.0, seconds) / 60)
+    return found
+
+
+def hours(minutes: Sequence[float], workers: int) -> float:
+    """Until all is done by so many workers, the longest first."""
+    busy = [0.0] * workers
+    for one in sorted(minutes, reverse=True):
+        heapq.heapreplace(busy, busy[0] + one)
+    return max(busy) / 60
+
+
+def print_plan(experiment: str, runs: Sequence[Run], workers: int = 1, results: Path = RESULTS) -> None:
+    """One line a run: its state, its estimated minutes, its record's name; then what all of them cost, and those that are to be trained:
+    in core-minutes, in hours by so many workers, on a GPU at least, and in memory."""
+    costs = estimates(experiment, runs, results)
+    states = [state_of(experiment, run, results) for run in runs]
+    for run, minutes, now in zip(runs, costs, states, strict=True):
+        print(f"{now:9s} {'?' if minutes is None else f'{minutes:.1f}':>6s} min  {record_path(experiment, run, results).stem}")
+    todo = [(run, minutes) for run, minutes, now in zip(runs, costs, states, strict=True) if now in ("missing", "stale")]
+    known = [minutes for _, minutes in todo if minutes is not None]
+    unknown = f" and {len(todo) - len(known)} runs of unknown cost" if len(known) < len(todo) else ""
+    if todo:
+        print(what_they_need([run for run, _ in todo], known, workers))
+    total = sum(minutes or 0.0 for minutes in costs)
+    print(f"{len(runs)} runs, about {total:.1f} core-minutes from no records; to train: about {sum(known):.1f} core-minutes{unknown}")
+
+
+def what_they_need(runs: Sequence[Run], minutes: Sequence[float], workers: int) -> str:
+    """Hours of so many workers with one core each, hours of a GPU, and memory of a worker and of the GPU."""
+    works = [(run, work) for run in runs if (work := work_of(run)) is not None]
+    largest = max((memory(run, work) for run, work in works), default=0.0)
+    stacks = [sum(memory(run, work_of(run)) for run in stack) for stack in stacked([run for run, _ in works], "cuda")]
+    gpu = sum(operations(run, work) for run, work in works) / GPU / 3600
+    by = f"about {hours(minutes, workers):.1f} h by {workers} worker{'s' * (workers > 1)} of {largest / 2**30:.2f} GiB"
+    return f"{by}; a GPU: {gpu:.2g} h at {GPU / 1e12:g} TFLOP/s, which nobody measured, and {max(stacks, default=0.0) / 2**30:.2f} GiB"
