@@ -9,6 +9,7 @@ from lib.experiments import prices
 from lib.experiments.prices import CORE, estimates, hours, memory, operations, work_of
 from lib.experiments.settings import labelled_plan, plan
 from lib.experiments.store import read_record, record_path
+from lib.experiments.values import ConfigError
 
 MLP = dict(labelled_plan("discrete_rotation", "quick"))["MLP"]
 
@@ -69,6 +70,8 @@ def test_what_a_larger_network_costs_besides_is_what_records_say():
 
 def test_hours_by_workers_take_the_longest_first():
     assert hours([60.0] * 3, 3) == 1 and hours([60.0] * 3, 2) == 2
+    with pytest.raises(ConfigError, match="--workers must be at least 1, got 0"):
+        hours([60.0], 0)
     assert hours([30.0, 30.0, 60.0, 120.0], 2) == 2 and hours([], 4) == 0
 
 

@@ -22,10 +22,11 @@ Pool = Callable[[Iterable[Call]], Iterator[Any]]
 
 
 class LostClusterError(RuntimeError):
-    """The cluster, or the worker of one call again and again, is gone: what was recorded stays, and the same command goes on from there."""
+    """The cluster is gone, or the worker of one call again and again."""
 
     def __init__(self, error: BaseException):
-        super().__init__(f"{self.__doc__.strip()} ({type(error).__name__}: {error})")
+        gone = f"the cluster, or the worker of one run again and again, is gone ({type(error).__name__}: {error})"
+        super().__init__(f"{gone}: what was recorded stays, and the same command goes on from there")
 
 
 @contextmanager

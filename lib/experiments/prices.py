@@ -13,10 +13,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib import models, tasks
+from lib.experiments.freshness import data_of
 from lib.experiments.store import RESULTS, read_record, record_path
 from lib.experiments.sweep import stacked, state_of
+from lib.experiments.values import ConfigError
 from lib.losses import METHODS
 from lib.protocol import Run, looks
+from lib.tasks.files.sources import DataError
 
 # What a larger network's additional operations run at. Ours: 42 to 56 billion a second between sizes of one network on one core
 # (tests/test_prices.py has it from the records); of a GPU nothing is recorded, and 20 trillion are taken.
@@ -33,22 +36,23 @@ class Work(NamedTuple):
 
 
 def work_of(run: Run) -> Work | None:
-    """Counted on made-up samples of the run's task, whose molecules of QM9 have five atoms where real ones have eighteen in the mean.
-
-    None for a discriminator, which does not predict.
-    """
+    """Counted on a few samples of the run's task; None for a discriminator, which does not predict."""
     if run["model"] in models.DISCRIMINATORS:
         return None
-    place = {name: run[name] for name in ("task", "scenario", "model")}
-    return _work(json.dumps({**place, "options": run.get("model_options", {})}, sort_keys=True))
+    sizes = {name: SAMPLES for name in tasks.SIZES if name in run}
+    return _work(json.dumps([run["model"], run.get("model_options", {}), data_of(run) | sizes], sort_keys=True))
 
 
 @functools.cache
 def _work(described: str) -> Work:
-    asked = json.loads(described)
-    task = tasks.load_tiny(asked["task"], scenario=asked["scenario"])
+    model, options, data = json.loads(described)
+    name = data.pop("task")
+    try:
+        task = tasks.load(name, **data)
+    except (DataError, ValueError):  # made-up samples have the form of real ones, but fewer atoms, frames and pixels
+        task = tasks.load_tiny(name, scenario=data["scenario"])
     shapes, x = (task.train[0].shape[1:], task.outputs), task.train[0][:SAMPLES].clone()
-    network = models.build(asked["model"], torch.Generator(), *shapes, task.generators, task.graph, **asked["options"])
+    network = models.build(model, torch.Generator(), *shapes, task.generators, task.graph, **options)
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -63,20 +67,22 @@ def _work(described: str) -> Work:
     return Work(counter.get_total_flops() / len(x), activations / len(x), parameters)
 
 
-def operations(run: Run, work: Work) -> float:
-    """Of a whole run: three predictions' worth for each sample and copy of a step, one for each sample of a look and of the evaluation."""
+def seen(run: Run) -> int:
+    """Samples that pass the network in a step: the batch, and its copies."""
     method = METHODS[run["method"]]
-    passes = (method.alpha != 0.0) + (method.beta != 0.0) * run.get("copies", 1)
-    moved = run["error_samples"] * run["error_draws"] * (2 if method.basis in (None, "group") else 1 + run.get("test_copies", 1))
-    looked = len(looks(run)) * run["n_eval"]
-    return work.operations * (3 * run["steps"] * run["batch_size"] * passes + looked + moved + 2 * run["n_eval"])
+    return run["batch_size"] * ((method.alpha != 0.0) + (method.beta != 0.0) * run.get("copies", 1))
+
+
+def operations(run: Run, work: Work) -> float:
+    """Of a whole run: three predictions' worth for each sample of a step, one for each of a look and of the evaluation."""
+    averaged = METHODS[run["method"]].basis not in (None, "group")
+    moved = run["error_samples"] * run["error_draws"] * (1 + run.get("test_copies", 1) if averaged else 2)
+    return work.operations * (3 * run["steps"] * seen(run) + len(looks(run)) * run["n_eval"] + moved + 2 * run["n_eval"])
 
 
 def memory(run: Run, work: Work) -> float:
     """Bytes of tensors at a step: parameters, their gradient and Adam's two moments, and what the backward pass keeps."""
-    method = METHODS[run["method"]]
-    passes = (method.alpha != 0.0) + (method.beta != 0.0) * run.get("copies", 1)
-    return 4 * work.parameters + work.kept * run["batch_size"] * passes
+    return 4 * work.parameters + work.kept * seen(run)
 
 
 def estimates(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[float | None]:
@@ -108,7 +114,9 @@ def estimates(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> 
 
 
 def hours(minutes: Sequence[float], workers: int) -> float:
-    """Until all is done by so many workers, the longest first."""
+    """Until all is done by so many workers, the longest first. Raises ConfigError for fewer than one."""
+    if workers < 1:
+        raise ConfigError(f"--workers must be at least 1, got {workers}")
     busy = [0.0] * workers
     for one in sorted(minutes, reverse=True):
         heapq.heapreplace(busy, busy[0] + one)
