@@ -14,13 +14,12 @@ import time
 
 import torch
 
-from benchmarks.exp_map import keep
+from benchmarks.exp_map import compared, keep
 from lib import tasks
 from lib.experiments.freshness import data_of
 from lib.experiments.prices import operations, work_of
 from lib.experiments.settings import labelled_plan
 from lib.experiments.stack import Stack
-from lib.experiments.store import machine
 from lib.experiments.sweep import reuse_memory
 from lib.experiments.timing import parts_of_a_step
 from lib.experiments.trainable import Trainable
@@ -63,13 +62,9 @@ def main() -> None:
             alone = {**run, "steps": 1, "evaluations": 1, "n_eval": 0, "error_samples": 0}
             bound = operations(alone, work_of(run)) / fastest
             parts = parts_of_a_step(Trainable(run, task), task, run, time.perf_counter)
-            named = ", ".join(f"{name.removesuffix('_s')} {1e3 * parts[name]['median']:.2f}" for name in ("forward_s", "backward_s"))
-            print(
-                f"{experiment:14s} {label:14s} step {1e3 * taken:8.2f} ms ({named}), bound {1e3 * bound:7.2f}: {bound / taken:.0%}",
-                flush=True,
-            )
-            row = {"name": "bound", "size": f"{experiment}: {label}", "ours_s": taken, "reference_s": bound, "ratio": bound / taken}
-            rows.append({**row, "device": machine("cpu"), "threads": torch.get_num_threads()})
+            forward, backward = (1e3 * parts[part]["median"] for part in ("forward_s", "backward_s"))
+            print(f"forward {forward:8.2f} ms, backward {backward:8.2f} ms; ", end="")
+            rows.append(compared("bound", f"{experiment}: {label}", taken, bound))
     keep(rows)
 
 

@@ -52,6 +52,13 @@ def compare(n: int, batch: int, copies: int, gamma: float, cardinality: int) -> 
     return timed[0], timed[1]
 
 
+def compared(name: str, size: str, ours: float, reference: float) -> dict:
+    """A row of seconds of both sides, printed, too."""
+    print(f"{name} {size:50s} ours {1e3 * ours:8.2f} ms   reference {1e3 * reference:8.2f} ms   ratio {reference / ours:5.2f}", flush=True)
+    row = {"name": name, "size": size, "ours_s": ours, "reference_s": reference, "ratio": reference / ours}
+    return {**row, "device": machine("cpu"), "threads": torch.get_num_threads()}
+
+
 def keep(rows: list[dict]) -> None:
     """Write the rows in the place of those of the same names."""
     frame = pd.DataFrame(rows)
@@ -67,10 +74,7 @@ def main() -> None:
         for label, gamma in GAMMAS.items():
             for cardinality in (1, 3):
                 ours, reference = compare(n, batch, copies, gamma, cardinality)
-                size = f"n={n} {batch}x{copies} gamma={label} C={cardinality}"
-                row = {"name": "exp_map", "size": size, "ours_s": ours, "reference_s": reference, "ratio": reference / ours}
-                rows.append({**row, "device": machine("cpu"), "threads": torch.get_num_threads()})
-                print(f"{size:32s} ours {1e3 * ours:8.2f} ms   torch {1e3 * reference:8.2f} ms   ratio {reference / ours:5.1f}", flush=True)
+                rows.append(compared("exp_map", f"n={n} {batch}x{copies} gamma={label} C={cardinality}", ours, reference))
     keep(rows)
 
 

@@ -15,8 +15,7 @@ from collections.abc import Callable
 import ezgatr.nn.functional as ezgatr
 import torch
 
-from benchmarks.exp_map import keep
-from lib.experiments.store import machine
+from benchmarks.exp_map import compared, keep
 from lib.models.gatr import GATr
 from lib.models.pga import GeometricProduct, Join
 from tests.dense_gatr import densify
@@ -73,9 +72,7 @@ def main() -> None:
     for name, (first, second) in cases.items():
         mine, reference = alternating(first, second)
         size = f"{BATCH}x{TOKENS} tokens" + ("" if name.startswith("ezgatr") else " 10 blocks")
-        row = {"name": name, "size": size, "ours_s": mine, "reference_s": reference, "ratio": reference / mine}
-        rows.append({**row, "device": machine("cpu"), "threads": torch.get_num_threads()})
-        print(f"{name:16s} ours {1e3 * mine:8.2f} ms   reference {1e3 * reference:8.2f} ms   ratio {reference / mine:5.1f}", flush=True)
+        rows.append(compared(name, size, mine, reference))
     keep(rows)
 
 

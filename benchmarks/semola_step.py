@@ -17,14 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-from benchmarks.exp_map import keep
+from benchmarks.exp_map import compared, keep
 from benchmarks.gatr import alternating
 from lib import tasks
 from lib.actions import on_images, on_stacks, on_vectors, pixel_grid
 from lib.experiments.freshness import data_of
 from lib.experiments.settings import labelled_plan
 from lib.experiments.stack import Stack
-from lib.experiments.store import machine
 from lib.experiments.sweep import reuse_memory
 from lib.experiments.trainable import Trainable
 from lib.losses import WHOLE
@@ -97,9 +96,7 @@ def main() -> None:
         times = alternating(partial(repeat, steps, lambda s=stack, at=places: s.step(next(at))), partial(repeat, steps, plain.step))
         ours, theirs = times[0] / steps / members, times[1] / steps
         size = f"{experiment} batch {run['batch_size']} K={run['copies']}, {members} run{'s' * (members > 1)} together"
-        row = {"name": "semola_step", "size": size, "ours_s": ours, "reference_s": theirs, "ratio": theirs / ours}
-        rows.append({**row, "device": machine("cpu"), "threads": torch.get_num_threads()})
-        print(f"{size:55s} ours {1e3 * ours:8.2f} ms a run   plain {1e3 * theirs:8.2f} ms   ratio {theirs / ours:.2f}", flush=True)
+        rows.append(compared("semola_step", size, ours, theirs))
     keep(rows)
 
 

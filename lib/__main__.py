@@ -58,7 +58,7 @@ def train(options: Namespace) -> int:
     from lib.experiments.timing import TIMED, probe_missing
 
     runs = plan(options.experiment, resolved(options.experiment, options.profile))
-    print_plan(options.experiment, runs)
+    print_plan(options.experiment, runs, os.cpu_count())
     how = {"which": options.which, "minutes": options.minutes, "device": options.device, "backend": options.backend}
     left = train_missing(options.experiment, runs, **how)
     if left:

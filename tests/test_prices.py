@@ -44,7 +44,7 @@ def priced(experiment: str, known: list, asked: list, folder) -> float:
 
 @pytest.mark.parametrize(("experiment", "profile"), [("mocap", "wide"), ("rotated_mnist", "fashion"), ("two_body", "perturbed")])
 def test_recorded_profiles_are_priced_from_quick_within_thirty_per_cent(experiment, profile, tmp_path):
-    """Twice the width and 32 times the steps, other images, and other data."""
+    """Twice the width and 32 times the steps, other images, and other data; docs/clusters.md names those that are priced too low."""
     assert priced(experiment, plan(experiment, "quick"), plan(experiment, profile), tmp_path) == pytest.approx(1, abs=0.3)
 
 

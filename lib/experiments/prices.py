@@ -21,8 +21,8 @@ from lib.losses import METHODS
 from lib.protocol import Run, looks
 from lib.tasks.files.sources import DataError
 
-# What a larger network's additional operations run at. Ours: 42 to 56 billion a second between sizes of one network on one core
-# (tests/test_prices.py has it from the records); of a GPU nothing is recorded, and 20 trillion are taken.
+# What a larger network's additional operations run at. Ours: 42 to 55 billion a second between sizes of one network on one core, of four
+# bodies (tests/test_prices.py has it from the records) and of motion; of a GPU nothing is recorded, and 20 trillion are taken.
 CORE, GPU = 50e9, 20e12
 SAMPLES = 4  # that a network is counted on
 
