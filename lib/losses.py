@@ -57,37 +57,38 @@ SIMILARITIES = {"features": cosine_penalty, "fourier": fourier_penalty}
 
 
 class Phase(NamedTuple):
-    """How far a run is: the coefficients span `reach` of gamma, and `push` of R's weights is in force. Ours."""
+    """How far a run is: the coefficients span `reach` of gamma, whose square is `square`, and `push` of R's weights is in force. Ours."""
 
     reach: float = 1.0
     push: float = 1.0
+    square: float = 1.0
 
 
 WHOLE = Phase()
 
 
-# A term is called with the augmenter, x, gx, the similarity and the reach. Of a turn by a small angle the data terms are of second
-# order in it; what looks at the basis alone is scaled to keep their proportion.
+# A term is called with the augmenter, x, gx, the similarity and the square of the reach. Of a turn by a small angle the data terms are of
+# second order in it; what looks at the basis alone is scaled to keep their proportion.
 
 
-def augmentation_term(augmenter, x, gx, similarity, reach):
+def augmentation_term(augmenter, x, gx, similarity, square):
     return SIMILARITIES[similarity](x, gx)
 
 
-def orthogonality_term(augmenter, x, gx, similarity, reach):
-    return orthogonality_penalty(augmenter.basis()) * reach**2
+def orthogonality_term(augmenter, x, gx, similarity, square):
+    return orthogonality_penalty(augmenter.basis()) * square
 
 
-def correlation_term(augmenter, x, gx, similarity, reach):
+def correlation_term(augmenter, x, gx, similarity, square):
     """The same of the generators before the mask, normalised. Source: LieGAN's channel correlation."""
-    return orthogonality_penalty(normalised(augmenter.raw)) * reach**2
+    return orthogonality_penalty(normalised(augmenter.raw)) * square
 
 
-def sparsity_term(augmenter, x, gx, similarity, reach):
-    return sparsity_penalty(augmenter.basis()) * reach**2
+def sparsity_term(augmenter, x, gx, similarity, square):
+    return sparsity_penalty(augmenter.basis()) * square
 
 
-def width_term(augmenter, x, gx, similarity, reach):
+def width_term(augmenter, x, gx, similarity, square):
     """-||widths||_2, which rewards wide ranges, until one is 10 wide. Source: Augerino, eq. (5); the stop is its code's "safe" rule."""
     widths = nn.functional.softplus(augmenter.widths)
     return torch.where(widths.detach().max() < 10, -widths.norm(), torch.zeros_like(widths[0]))
@@ -195,7 +196,7 @@ def objective(
     loss, as_target : l on a batch of predictions and targets; how a prediction serves as a target.
     target : "label" takes y in the second term, as both papers do; "prediction" f(x), as a constant: Ours, no gradient moves the target.
     again : f in the second term, where `lib.weights` has to tell the two apart; None for `model`.
-    phase : terms on the basis alone are multiplied by the square of its `reach`, all of R by its `push`.
+    phase : terms on the basis alone are multiplied by its `square`, all of R by its `push`.
 
     Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).
     """
@@ -220,7 +221,7 @@ def objective(
         total = total + beta * terms["equiv"]
     for name, term in method.regularisers.items():
         if not _is_zero(weights[name]):
-            terms[name.removeprefix("lambda_")] = term(augmenter, x, gx, similarity, phase.reach)
+            terms[name.removeprefix("lambda_")] = term(augmenter, x, gx, similarity, phase.square)
             total = total + phase.push * weights[name] * terms[name.removeprefix("lambda_")]
     return total, terms
 

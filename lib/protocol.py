@@ -58,7 +58,7 @@ def phase_of(run: Run, step: int) -> Phase:
         reach = min(1.0, step / (run["warmup"] * run["steps"]))
     if "decay" in run:
         push = min(1.0, max(0.0, run["decay"] - step / run["steps"]) / (run["decay"] - run.get("warmup", 0.0)))
-    return Phase(reach, push)
+    return Phase(reach, push, reach**2)
 
 
 def decayed(run: Run, step: int) -> float:

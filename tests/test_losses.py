@@ -93,7 +93,7 @@ def test_beta_zero_is_plain_training_bit_for_bit(problem, method):
 
 def test_reach_weighs_what_looks_at_the_basis_alone_by_its_square(problem):
     _, full = value("semola", problem)
-    _, half = value("semola", problem, phase=Phase(reach=0.5))
+    _, half = value("semola", problem, phase=Phase(reach=0.5, square=0.25))
     for name, factor in {"task": 1.0, "equiv": 1.0, "aug": 1.0, "ortho": 0.25, "sparse": 0.25}.items():
         torch.testing.assert_close(half[name], factor * full[name])
 

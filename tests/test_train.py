@@ -164,7 +164,7 @@ def test_unknown_names_are_named(call):
 def test_phases_of_a_run():
     run = {"steps": 100, "warmup": 0.3, "decay": 0.6}
     assert [phase_of(run, step) for step in (15, 30, 45, 60, 100)] == [
-        pytest.approx(phase) for phase in ((0.5, 1.0), (1.0, 1.0), (1.0, 0.5), (1.0, 0.0), (1.0, 0.0))
+        pytest.approx(phase) for phase in ((0.5, 1.0, 0.25), (1.0, 1.0, 1.0), (1.0, 0.5, 1.0), (1.0, 0.0, 1.0), (1.0, 0.0, 1.0))
     ]
-    assert phase_of({"steps": 100}, 1) == (1.0, 1.0)
-    assert phase_of({"steps": 100, "decay": 0.5}, 25) == (1.0, 0.5)
+    assert phase_of({"steps": 100}, 1) == (1.0, 1.0, 1.0)
+    assert phase_of({"steps": 100, "decay": 0.5}, 25) == (1.0, 0.5, 1.0)

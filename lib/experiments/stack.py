@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
 
 from lib import metrics
 from lib.draws import random_stream
 from lib.experiments.evaluation import validation_loss
-from lib.experiments.trainable import Trainable, draws, seeded
-from lib.losses import Phase
+from lib.experiments.gradients import stack_gradients
+from lib.experiments.trainable import Trainable, draws
 from lib.protocol import Batches, Run, add_point, decayed, phase_of
 from lib.tasks import Task
-from lib.weights import Dual, Gradual, last_name, moving
+from lib.weights import moving
 
 # What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
 STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse", "lambda_width")
+
+# Steps from which on the time that it takes to trace one (a tenth of a second to two) is less than what is saved.
+TRACED_FROM = 200
 
 
 class Stack:
@@ -58,7 +59,7 @@ class Stack:
         self.augmentations = [random_stream(run["seed"], "augment", device) for run in runs]
         noises = [random_stream(run["seed"], "dropout") for run in runs] if draws(template.model, task.train[0][:2]) else None
         self.noises = noises or []
-        self.gradients = stack_gradients(template, layout, weights, self.moving, noises)
+        self.gradients = stack_gradients(template, layout, weights, self.moving, noises, traced=self.first["steps"] >= TRACED_FROM)
         self.curves, self.norm = [{} for _ in runs], None
         self.clipped = self.theta.new_zeros(len(runs), 1)
 
@@ -129,70 +130,6 @@ def refuse_differing(runs: Sequence[Run]) -> None:
         differing = [key for key in {*runs[0], *run} if runs[0].get(key) != run.get(key) and key not in STACKABLE]
         if differing:
             raise ValueError(f"runs of one stack may differ in {', '.join(STACKABLE)} only, these differ in {', '.join(sorted(differing))}")
-
-
-def stack_gradients(
-    template: Trainable, layout: Sequence, weights: Sequence[Mapping[str, float]], mover: Gradual | Dual | None = None,
-    noises: Sequence[torch.Generator] | None = None,
-) -> Callable:  # fmt: skip
-    """(theta, x, y, coefficients, phase), all but the last with one entry a member, to (gradients, one dictionary of terms each).
-
-    With a `mover`, whose weights stand in the place of alpha and beta, a call ends with a step of it. Members of a network that draws at
-    random take turns, each with draws from its own one of `noises`.
-    """
-    balanced, offsets = (template.method.alpha, template.method.beta), ()
-    if mover is not None and mover.of_gradients:
-        zero = torch.zeros_like(template.model.get_parameter(last_name(template.model)))
-        offsets = (torch.stack([zero, zero]),)
-
-    def loss_of(unknowns: tuple[Tensor, ...], x: Tensor, y: Tensor, coefficients: Tensor | None, weight: Mapping, phase: Phase):
-        vector, *offsets = unknowns
-        return functional_call(template, unflatten(vector, layout), (x, y, coefficients, weight, phase, *offsets))
-
-    def gradient(unknowns: tuple[Tensor, ...], *batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        """Of one member, by autograd itself: under `torch.func.grad` a SiLU's backward pass is four operators in place of one."""
-        unknowns = tuple(unknown.detach().requires_grad_() for unknown in unknowns)
-        loss, terms = loss_of(unknowns, *batch)
-        return torch.autograd.grad(loss, unknowns, materialize_grads=True), {name: term.detach() for name, term in terms.items()}
-
-    def in_turn(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
-        drawn = coefficients or [None] * len(weights)
-        live = weights
-        if mover is not None:
-            live = [{**w, **dict(zip(balanced, pair, strict=True))} for w, pair in zip(weights, mover.weights.T, strict=True)]
-        parts = []
-        for i, (vector, *rest) in enumerate(zip(theta, x, y, drawn, live, strict=True)):
-            with nullcontext() if noises is None else seeded(noises[i], vector.device):
-                # a copy, so that its alignment in memory, and with it the rounding, is that of a stack of one
-                parts.append(gradient((vector.clone(), *offsets), *rest, phase))
-        return [torch.stack(g) for g in zip(*(g for g, _ in parts), strict=True)], [terms for _, terms in parts]
-
-    def at_once(theta: Tensor, x: Sequence[Tensor], y: Sequence[Tensor], coefficients: Sequence[Tensor] | None, phase: Phase):
-        weight = {name: theta.new_tensor([w[name] for w in weights]) for name in weights[0]}
-        weight |= {} if mover is None else dict(zip(balanced, mover.weights, strict=True))
-        draws = None if coefficients is None else torch.stack(list(coefficients))
-        dims = ((0, *[None for _ in offsets]), 0, 0, None if draws is None else 0, 0 if weight else None, None)
-        g, (_, terms) = vmap(grad_and_value(loss_of, has_aux=True), in_dims=dims)(
-            (theta, *offsets), torch.stack(list(x)), torch.stack(list(y)), draws, weight, phase
-        )
-        return g, [{name: term[i] for name, term in terms.items()} for i in range(len(weights))]
-
-    looped = noises is not None or (template.task.generators.device.type == "cpu" and getattr(template.model, "loops_on_cpu", False))
-
-    def both(*batch):
-        (found, *last), terms = (in_turn if looped else at_once)(*batch)
-        if mover is not None:
-            losses = torch.stack([torch.stack([term[name] for term in terms]) for name in ("task", "equiv")])
-            mover.step(losses.detach(), last[0].flatten(2).norm(dim=2).T if last else None)
-        return found, terms
-
-    return both
-
-
-def unflatten(vector: Tensor, layout: Sequence[tuple[str, torch.Size, int]]) -> dict[str, Tensor]:
-    """A trainable's parameters by name, as views of their flat vector."""
-    parts = vector.split([count for *_, count in layout])
-    return {name: part.reshape(shape) for (name, shape, _), part in zip(layout, parts, strict=True)}
 
 
 class Adam:
