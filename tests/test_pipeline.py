@@ -66,7 +66,8 @@ def test_a_stage_depends_on_all_that_it_shows_and_on_no_data(notebook):
     expected = {"lib", f"notebooks/{notebook}.ipynb", *(name for name in published if (ROOT / name).is_file())}
     expected |= {f"results/runs/{name}" for name in experiments}
     text = (ROOT / "notebooks" / f"{notebook}.ipynb").read_text()
-    expected |= set(re.findall(r"results/tables/\w+\.csv", text)) | ({"paper/claims.yaml"} if "experiment.ledger()" in text else set())
+    expected |= {f"results/{spec.measured}" for spec in FIGURES.values() if spec.measured and spec.experiment in shown}
+    expected |= set(re.findall(r"results/(?:tables/\w+|benchmarks)\.csv", text)) | ({"paper/claims.yaml"} if "experiment.ledger()" in text else set())
     assert set(STAGES[notebook]["deps"]) == expected
     assert set(STAGES[notebook]["params"]) == experiments
     assert "-p profile ${profile}" in commands(STAGES[notebook])[-1], "a command's text is what DVC compares too"

@@ -2,7 +2,7 @@
 
 Two versions that agree here, and whose task loads the same data, agree on what the run's record holds: a canary needs no file and about
 a second. What it keeps of its run is all that the code branches on; only sizes shrink. It trains as the second of a stack of two, whose
-other member has another seed and other weights.
+other member has another seed and other weights. That long trainings replay a traced step it need not see: they look at that themselves.
 """
 
 from __future__ import annotations

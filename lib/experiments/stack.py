@@ -20,8 +20,8 @@ from lib.weights import moving
 # What may differ within a stack: everything else fixes a shape, a loop length or the exponential map's bound.
 STACKABLE = ("seed", "lr", "lambda_task", "lambda_equiv", "lambda_aug", "lambda_ortho", "lambda_sparse", "lambda_width")
 
-# Steps from which on the time that it takes to trace one (a tenth of a second to two) is less than what is saved.
-TRACED_FROM = 200
+# Steps from which on a stack is traced, which takes a tenth of a second to two; what is probed (`lib.experiments.timing`) has more.
+TRACED_FROM = 40
 
 
 class Stack:

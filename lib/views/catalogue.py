@@ -17,6 +17,7 @@ from lib.views.figures import (
     drawbacks,
     durations,
     generators,
+    growth,
     oriented,
     perturbed,
     planted,
@@ -47,6 +48,7 @@ class Drawing:
     draw: Callable
     rows: tuple[str, ...] = ()
     profile: str = ""  # the committed records of this one, whichever is asked for
+    measured: str = ""  # the file of results/ that it shows in the place of records, whichever profile is asked for
 
 
 TIMES = {"Train time": ("train_s", "s"), "Test time": ("test_s", "s")}
@@ -179,6 +181,7 @@ FIGURES = {
     "equivariance_of_draws": Drawing("mocap_mlp", ablations.against(("error_draws",), ("E", "E_prime"), "\n(raw units)"), profile="draws"),
     "remul_fig4": Drawing("md17", against_beta.across_scenarios(IN_ANGSTROM, IN_FIGURE_4)),
     "remul_fig5": Drawing("timing", durations.durations),
+    "scaling": Drawing("timing", growth.growth, measured="growth.csv"),
     "remul_fig6": Drawing("nbody", against_beta.against_beta({"E_prime": "E' over all rotations"})),
     "remul_fig7": Drawing("nbody_samples", ablations.against(("copies",), ("test_mse", "out_mse"))),
     "remul_fig8": Drawing("mocap", against_beta.across_scenarios(IN_UNITS_PRIME)),

@@ -231,13 +231,15 @@ def build(
     if name not in FIGURES:
         raise ConfigError(f"unknown artefact {name!r}: choose one of {', '.join((*TABLES, *FIGURES))}")
     spec = FIGURES[name]
-    profile, results, yours = shown(spec, profile, results, yours)
-    experiment, draw = spec.experiment, spec.draw
-    frame = chosen(pd.concat([results_of(experiment, profile, results), yours], ignore_index=True), spec.rows)
-    numbers = draw.numbers(frame)
-    write_csv(numbers, Path(drawings) / f"{name}.csv")
-    source = f"profile {frame['profile'].iloc[0]}, data {', '.join(frame['data'].unique())}, notebook {notebook_of(experiment)}"
-    return save(draw, Path(drawings) / name, source)
+    if spec.measured:
+        frame = pd.read_csv(RESULTS / spec.measured)
+        source = f"results/{spec.measured}, {frame.device[0]}"
+    else:
+        profile, results, yours = shown(spec, profile, results, yours)
+        frame = chosen(pd.concat([results_of(spec.experiment, profile, results), yours], ignore_index=True), spec.rows)
+        source = f"profile {frame['profile'].iloc[0]}, data {', '.join(frame['data'].unique())}"
+    write_csv(spec.draw.numbers(frame), Path(drawings) / f"{name}.csv")
+    return save(spec.draw, Path(drawings) / name, f"{source}, notebook {notebook_of(spec.experiment)}")
 
 
 def save(draw: Callable[[pd.DataFrame], Figure], path: Path, source: str) -> Figure:
