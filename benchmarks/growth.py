@@ -101,17 +101,17 @@ def measured(axis: str, series: str, size: int) -> dict:
         start = time.perf_counter()
         step()
         spent.append(time.perf_counter() - start)
-    return {"axis": axis, "series": series, "size": size, "seconds": statistics.median(spent), "bytes": most - least, "device": machine("cpu")}
+    found = {"seconds": statistics.median(spent), "bytes": most - least, "device": machine("cpu")}
+    return {"axis": axis, "series": series, "size": size, **found}
 
 
 def main() -> None:
     rows = []
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for axis, lines in POINTS.items():
-            for series, (_, sizes) in lines.items():
-                for size in sizes:
-                    rows.append(pool.apply(measured, (axis, series, size)))
-                    print("{axis:18s} {series:22s} {size:5d} {seconds:9.5f} s {mib:8.1f} MiB".format(**rows[-1], mib=rows[-1]["bytes"] / 2**20))
+        points = [(axis, series, size) for axis, lines in POINTS.items() for series, (_, sizes) in lines.items() for size in sizes]
+        for axis, series, size in points:
+            rows.append(pool.apply(measured, (axis, series, size)))
+            print(f"{axis:18s} {series:22s} {size:5d} {rows[-1]['seconds']:9.5f} s {rows[-1]['bytes'] / 2**20:8.1f} MiB")
     pd.DataFrame(rows).to_csv(FILE, index=False, float_format="%.4g", lineterminator="\n")
 
 

@@ -102,6 +102,14 @@ def test_numbers_among_arguments_are_part_of_the_list():
     assert traced.replays == 3
 
 
+def test_another_shape_or_precision_is_left_to_the_function_itself():
+    traced = Traced(lambda x: x + torch.arange(x.shape[-1], dtype=torch.float32))
+    inputs = [torch.ones(3)] * 3 + [torch.ones(5), torch.ones(3, dtype=torch.float64), torch.zeros(3)]
+    found = [traced(x) for x in inputs]
+    assert all(map(torch.equal, found, [traced.function(x) for x in inputs])) and traced.replays == 3
+    assert [one.dtype for one in found[3:]] == [torch.float32, torch.float64, torch.float32]
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -129,7 +137,7 @@ def test_a_network_that_counts_in_python_is_refused():
         return x * len(calls)
 
     traced = Traced(function)
-    with pytest.raises(RuntimeError, match="replay 1 .*traces = False"):
+    with pytest.raises(RuntimeError, match=r"replay 1 .*traces = False"):
         for _ in range(9):
             traced(torch.ones(2))
 

@@ -24,8 +24,8 @@ CLOSE = 1e-3  # how far a replay may be from the function, relative to the large
 class Traced:
     """The function, replayed from its second call on: to the bit what it returns, but for what is read below.
 
-    Numbers among its arguments, and shapes, become part of the list. It is traced when they are for the second time the same; where a call
-    has others it is made by the function itself. A function that reads a tensor's value or draws at random is never replayed.
+    Numbers among its arguments, shapes and dtypes become part of the list. It is traced when they are for the second time the same; where
+    a call has others it is made by the function itself. A function that reads a tensor's value or draws at random is never replayed.
 
     Raises RuntimeError where a replay is not what the function returns, which is looked at after 1, 2, 4, 8 ... of them: a network that
     does something else from call to call, as counting them in Python, cannot be traced.
@@ -37,7 +37,7 @@ class Traced:
 
     def __call__(self, *arguments: Any) -> Any:
         leaves, structure = tree_flatten(arguments)
-        kind = [leaf.shape if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        kind = [(leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         if not self.repeats or kind != self.kind:
             self.kind = kind if self.program is None else self.kind
             return self.function(*arguments)

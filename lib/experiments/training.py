@@ -52,7 +52,8 @@ def trained(
 
     Each run draws from generators of its own, so its result does not depend on the stack: on a CPU exactly, but up to rounding where a
     layer has a single output (scalar predictions, GATr). On a GPU, and for networks that do not say `loops_on_cpu`, the stack is one
-    program under `vmap`; else, and where a network draws at random in training (dropout), its members take turns.
+    program under `vmap`; else, and where a network draws at random in training (dropout), its members take turns. On a CPU steps are traced
+    and replayed (`lib.experiments.traced`) unless they are few.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ def direction(vector: Float[np.ndarray, "3"]) -> str:
     largest = np.abs(unit).argmax()
     if abs(unit[largest]) > 0.95:
         return AXES[largest]
-    return "(" + ", ".join(f"{entry:.1f}" for entry in unit * np.sign(unit[largest]) + 0.0) + ")"
+    return "(" + ", ".join(f"{entry:.1f}" for entry in (unit * np.sign(unit[largest])).round(1) + 0.0) + ")"
 
 
 def found_generators(frame: pd.DataFrame) -> pd.DataFrame:
@@ -78,26 +78,27 @@ def found_generators(frame: pd.DataFrame) -> pd.DataFrame:
 
 @drawing(found_generators)
 def generators(numbers: pd.DataFrame) -> Figure:
-    """A heat map each: of a single generator from every seed, of several those of the first seed."""
+    """A row of heat maps for each scenario: of a single generator from every seed, of several those of the first seed."""
     several = numbers.groupby("model").generator.transform("max") > 0
     shown = numbers[~several | (numbers.seed == numbers.seed.min())]
-    groups = list(shown.groupby(["scenario", "model"], sort=False))
-    columns = max(len(part[["seed", "generator"]].drop_duplicates()) for _, part in groups)
-    figure, axes = plt.subplots(len(groups), columns, figsize=(2.2 * columns + 0.8, 2.1 * len(groups)), squeeze=False, layout="constrained")
+    scenarios, models = list(shown.scenario.unique()), list(shown.model.unique())
+    wide = max(len(part[["seed", "generator"]].drop_duplicates()) for _, part in shown.groupby(["scenario", "model"]))
+    size = (1.7 * wide * len(models) + 0.8, 2.1 * len(scenarios))
+    figure, axes = plt.subplots(len(scenarios), wide * len(models), figsize=size, squeeze=False, layout="constrained")
     limit = shown.value.abs().max()
     for ax in axes.flat:
         ax.set_axis_off()
-    for row, ((scenario, model), part) in zip(axes, groups, strict=True):
-        for ax, ((seed, _), one) in zip(row, part.groupby(["seed", "generator"]), strict=False):
+    for (scenario, model), part in shown.groupby(["scenario", "model"], sort=False):
+        places = axes[scenarios.index(scenario), wide * models.index(model) :]
+        for ax, ((seed, _), one) in zip(places, part.groupby(["seed", "generator"]), strict=False):
             ax.set_axis_on()
             matrix = one.pivot(index="row", columns="column", values="value").round(2) + 0.0  # no -0.00
             sns.heatmap(matrix, ax=ax, cmap="RdBu_r", vmin=-limit, vmax=limit, square=True, cbar=False, annot=True, fmt=".2f",
                         annot_kws={"fontsize": 8}, linewidths=0.5)  # fmt: skip
             ax.set(xlabel="", ylabel="")
             ax.tick_params(length=0, labelsize=8, labelrotation=0)
-            title = f"seed {seed}: {one['name'].iloc[0]}"
-            ax.set_title(title.replace(" by ", "\nby "), fontsize=7)
-        row[0].set_ylabel(f"{scenario}, {model}", fontsize=9)
-    bar = figure.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.9, aspect=30)
+            ax.set_title(f"seed {seed}\n{one['name'].iloc[0]}".replace(" by ", "\nby "), fontsize=7)
+        places[0].set_ylabel(f"{scenario}, {model}", fontsize=9, labelpad=7)
+    bar = figure.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.9, aspect=12 * len(scenarios))
     bar.set_label("entry (norm √3)")
     return figure

@@ -18,10 +18,9 @@ def grown(frame: pd.DataFrame) -> pd.DataFrame:
     """The measured points, memory in MiB where it is more than one, and the exponent of each between the two largest sizes of a series."""
     frame = frame.assign(mebibytes=(frame.bytes / MIB).where(frame.bytes > MIB))
     frame = frame.drop(columns="bytes")
-    for value in SHOWN:
-        last = frame.groupby(["axis", "series"], sort=False).apply(lambda part, value=value: exponent(part.iloc[-2:], value), include_groups=False)
-        frame = frame.merge(last.rename(f"{value}_exponent"), left_on=["axis", "series"], right_index=True)
-    return frame
+    lines = frame.groupby(["axis", "series"], sort=False)
+    exponents = {f"{value}_exponent": {line: exponent(part.iloc[-2:], value) for line, part in lines} for value in SHOWN}
+    return frame.join(pd.DataFrame(exponents), on=["axis", "series"])
 
 
 def exponent(two: pd.DataFrame, value: str) -> float:
