@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.experiments import stack
+from lib.experiments import stack, traced
 from lib.experiments.canary import shrunk, tiny
 from lib.experiments.settings import labelled_plan
 from lib.experiments.traced import Traced, program
@@ -127,6 +127,14 @@ def test_what_hangs_on_values_or_draws_is_never_replayed(function):
     for sign in (1.0, 1.0, -1.0, 1.0):
         traced(sign * torch.ones(3))
     assert not traced.replays and len(calls) == 4 + 1
+
+
+def test_what_makes_more_tensors_than_can_be_kept_is_never_replayed(monkeypatch):
+    monkeypatch.setattr(traced, "LARGEST", 5 * 4000)
+    few, many = (Traced(lambda x, times=times: sum(x * k for k in range(times))) for times in (2, 5))
+    for call in (few, many):
+        assert [call(torch.ones(1000)).sum().item() for _ in range(3)]
+    assert few.replays == 2 and many.replays == 0
 
 
 def test_a_network_that_counts_in_python_is_refused():

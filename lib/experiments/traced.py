@@ -18,6 +18,7 @@ from torch.fx.node import map_aggregate
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+LARGEST = 2**31  # bytes of tensors that a traced call may make, all kept until its end: of larger ones kernels take nearly all of the time
 CLOSE = 1e-3  # how far a replay may be from the function, relative to the largest number: rounding on another kernel, not another result
 
 
@@ -25,7 +26,8 @@ class Traced:
     """The function, replayed from its second call on: to the bit what it returns, but for what is read below.
 
     Numbers among its arguments, shapes and dtypes become part of the list. It is traced when they are for the second time the same; where
-    a call has others it is made by the function itself. A function that reads a tensor's value or draws at random is never replayed.
+    a call has others it is made by the function itself. A function that reads a tensor's value, draws at random, or makes more tensors than
+    `LARGEST` is never replayed.
 
     Raises RuntimeError where a replay is not what the function returns, which is looked at after 1, 2, 4, 8 ... of them: a network that
     does something else from call to call, as counting them in Python, cannot be traced.
@@ -65,7 +67,7 @@ class Traced:
 
 
 class UnrepeatableError(ValueError):
-    """A function whose operators hang on the values of its tensors, or that draws at random."""
+    """A function whose operators hang on the values of its tensors, that draws at random, or whose tensors are too large to keep."""
 
 
 def program(function: Callable, tensors: Sequence[Tensor]) -> fx.GraphModule:
@@ -99,11 +101,13 @@ class Call:
 
 
 class Recorder(TorchDispatchMode):
-    """Notes every operator that reaches PyTorch's kernels. Raises UnrepeatableError for one that draws at random or reads a value."""
+    """Notes every operator that reaches PyTorch's kernels. Raises UnrepeatableError for one that draws at random or reads a value, and
+    where tensors become too many."""
 
     def __init__(self):
         super().__init__()
         self.calls: list[Call] = []
+        self.places, self.bytes = set(), 0  # of all tensors that were made
 
     def __torch_dispatch__(self, function: torch._ops.OpOverload, types: Any, args: tuple = (), kwargs: Mapping | None = None) -> Any:
         kwargs = kwargs or {}
@@ -113,6 +117,12 @@ class Recorder(TorchDispatchMode):
         if {torch.Tag.nondeterministic_seeded, torch.Tag.data_dependent_output} & set(function.tags):
             raise UnrepeatableError(f"{function}: draws at random, or reads a value")
         found = function(*args, **kwargs)
+        for storage in [leaf.untyped_storage() for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]:
+            if storage.data_ptr() not in self.places:
+                self.places.add(storage.data_ptr())
+                self.bytes += storage.nbytes()
+        if self.bytes > LARGEST:
+            raise UnrepeatableError(f"more than {LARGEST} bytes of tensors")
         self.calls.append(Call(function, same_function(function, args, kwargs, found), args, kwargs, found))
         return found
 
