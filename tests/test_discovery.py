@@ -82,4 +82,4 @@ def test_each_seed_of_one_generator_and_each_of_several_is_drawn(frame):
     assert (numbers.groupby(["model", "seed", "generator"]).value.agg(lambda v: v.loc[v.abs().idxmax()]) > 0).all()
     figure = generators.generators(numbers)
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-    assert titles == ["seed 0: shear along y\nby x", "seed 1: shear along y\nby x", *(f"seed 0: rotation about {axis}" for axis in "xyz")]
+    assert titles == ["seed 0\nshear along y\nby x", "seed 1\nshear along y\nby x", *(f"seed 0\nrotation about {axis}" for axis in "xyz")]
