@@ -23,6 +23,7 @@ STACKS = {  # experiment, label, seeds, steps
     "semola": ("discrete_rotation", "SEMoLA", [3, 4], 300),
     "gradual": ("nbody", "REMUL gradual", [3], 100),
     "clipped": ("nbody", "GATr", [3], 40),
+    "adversarial": ("rotated_mnist", "LieGAN (8 filters)", [3], 40),  # with dropout and moving averages
 }
 TRAIN = """
 import json, sys
@@ -37,7 +38,8 @@ def stack_of(name: str) -> tuple[str, list]:
     experiment, label, seeds, steps = STACKS[name]
     planned = settings.labelled_plan(experiment, "smoke", seeds=seeds, **SMALL, steps=steps)
     runs = [run for found, run in planned if found == label]
-    return experiment, [run for run in runs if run.get("lambda_equiv") == runs[-1].get("lambda_equiv")]
+    of_last = [run for run in runs if run.get("lambda_equiv") == runs[-1].get("lambda_equiv")]
+    return experiment, [{**run, "steps": steps, "batch_size": SMALL["batch_size"]} for run in of_last]  # discoveries have their own
 
 
 def outcomes(experiment: str, stack: list, results) -> list[dict]:

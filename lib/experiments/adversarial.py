@@ -8,9 +8,8 @@ with g = exp(sum_c w_c L_c), the generators L not normalised. One step of each a
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch.nn.functional import binary_cross_entropy
 
 from lib import models
 from lib.draws import random_stream
+from lib.experiments.checkpoint import Checkpoint
 from lib.experiments.evaluation import basis_scores
 from lib.exponential import exp_map
 from lib.groups import gaussian_start, normalised
@@ -38,58 +38,124 @@ def coefficients(run: Run, size: int, generator: torch.Generator, dtype: torch.d
     return run["sigma"] * torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
 
 
-def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None = None, *, known: None = None) -> list[dict[str, Any]]:
-    """`discover` for each run, called and answering as `lib.experiments.training.fit` does."""
-    return [discover(task, run, progress) for run in runs]
+def fit(
+    task: Task,
+    runs: Sequence[Run],
+    progress: Callable[[int], None] | None = None,
+    *,
+    known: None = None,
+    checkpoint: Checkpoint | None = None,
+) -> list[dict[str, Any]]:
+    """`discover` for each run, as `lib.experiments.training.fit` is called. Raises ValueError for a checkpoint of several runs."""
+    if checkpoint is not None and len(runs) > 1:
+        raise ValueError(f"a checkpoint keeps one discovery, got {len(runs)} runs")
+    return [discover(task, run, progress, checkpoint) for run in runs]
 
 
-def discover(task: Task, run: Run, progress: Callable[[int], None] | None = None) -> dict[str, Any]:
-    """A basis, with its scores and curves.
+def discover(task: Task, run: Run, progress: Callable[[int], None] | None = None, checkpoint: Checkpoint | None = None) -> dict[str, Any]:
+    """A basis, with its scores and curves; `progress` and `checkpoint` as in `lib.experiments.training.trained`.
 
     There is no validation in it: the last basis is the result, as in its authors' code. Ours: images are as the task has them. In the
     authors' RotatedMNIST loop each is turned once more at every step, by an angle from N(-45, 90^2) degrees: that shows the discriminator
     the symmetry that is looked for, and angles that a scenario holds back for testing.
 
-    Raises NonFiniteLossError where a loss becomes NaN or infinite.
+    Raises NonFiniteLossError where a loss becomes NaN or infinite, OutOfTimeError where the checkpoint's deadline is over.
+    """
+    started, checks, curves, done, before = time.perf_counter(), looks(run), {}, 0, 0.0
+    device = task.generators.device
+    kept = None if checkpoint is None else checkpoint.read(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        game = Game(task, run)
+        if kept is not None:
+            state, (done, before, curves) = kept
+            game.restore(state)
+        for step in range(done + 1, run["steps"] + 1):
+            terms = game.step()
+            if step in checks:
+                cosine = basis_cosine(game.found(), task.generators)
+                add_point(curves, {"step": step, **{name: term.item() for name, term in terms.items()}, "cosine": cosine}, run["seed"])
+            if progress:
+                progress(1)
+            if checkpoint is not None and checkpoint.due():
+                checkpoint.keep(game.state(), [step, before + time.perf_counter() - started, curves])
+    found, spent = game.found(), before + time.perf_counter() - started
+    return {"metrics": basis_scores(found, task), "curves": curves, "basis": found.tolist(), "train_s": spent}
+
+
+class Game:
+    """A basis against a discriminator, whose weights and dropout draw from the global stream, which it seeds.
 
     Source: LieGAN (Yang et al. 2023) and its published code: Adam, moments (0.5, 0.999) for the generator.
     """
-    started = time.perf_counter()
-    device, dtype, n, seed = task.generators.device, task.generators.dtype, task.size, run["seed"]
-    mask = task.masks[run["mask"]] if "mask" in run else task.mask
-    mask = torch.ones(n, n) if mask is None else mask
-    mask = mask.to(device, dtype)
-    basis = gaussian_start(run["start"], run["cardinality"], n, random_stream(seed, "basis")).to(device, dtype).requires_grad_()
-    x_train, y_train = task.train
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)  # weights and dropout draw from the global stream
-        discriminator = models.discriminator(run["model"], x_train, y_train, **run["model_options"]).to(device, dtype)
-        generator_step = torch.optim.Adam([basis], lr=run["lr"], betas=(0.5, 0.999), fused=True)
-        discriminator_step = torch.optim.Adam(discriminator.parameters(), lr=run["lr_discriminator"], fused=True)
-        draws, size = random_stream(seed, "augment", device), min(run["batch_size"], len(y_train))
-        chosen, checks, curves = Batches(len(y_train), size, random_stream(seed, "batches", device)), looks(run), {}
-        for step, of in enumerate(itertools.islice(chosen, run["steps"]), 1):
-            x, y = x_train[of], y_train[of]
-            g = exp_map(coefficients(run, size, draws, dtype), basis * mask)
-            gx, gy = task.rho_x(g, x).squeeze(1), task.rho_y(g, y).squeeze(1)
 
-            fooled = generator_loss(discriminator(gx, gy), x, gx, basis, run)
-            basis.grad = torch.autograd.grad(fooled, basis)[0]
-            generator_step.step()
+    def __init__(self, task: Task, run: Run):
+        self.task, self.run = task, run
+        device, dtype, n, seed = task.generators.device, task.generators.dtype, task.size, run["seed"]
+        mask = task.masks[run["mask"]] if "mask" in run else task.mask
+        self.mask = (torch.ones(n, n) if mask is None else mask).to(device, dtype)
+        self.basis = gaussian_start(run["start"], run["cardinality"], n, random_stream(seed, "basis")).to(device, dtype).requires_grad_()
+        (x, y), count = task.train, len(task.train[1])
+        torch.manual_seed(seed)
+        self.discriminator = models.discriminator(run["model"], x, y, **run["model_options"]).to(device, dtype)
+        self.fooling = torch.optim.Adam([self.basis], lr=run["lr"], betas=(0.5, 0.999), fused=True)
+        self.telling = torch.optim.Adam(self.discriminator.parameters(), lr=run["lr_discriminator"], fused=True)
+        self.draws, self.size = random_stream(seed, "augment", device), min(run["batch_size"], count)
+        self.batches = Batches(count, self.size, random_stream(seed, "batches", device))
 
-            told = discriminator_loss(discriminator(x, y), discriminator(gx.detach(), gy.detach()))
-            discriminator_step.zero_grad()
-            told.backward()
-            discriminator_step.step()
-            if step in checks:
-                cosine = basis_cosine((basis * mask).detach(), task.generators)
-                point = {"step": step, "generator": fooled.item(), "discriminator": told.item(), "cosine": cosine}
-                add_point(curves, point, seed)
-            if progress:
-                progress(1)
-    found = (basis * mask).detach()
-    scores = basis_scores(found, task)
-    return {"metrics": scores, "curves": curves, "basis": found.tolist(), "train_s": time.perf_counter() - started}
+    def found(self) -> Float[Tensor, "C n n"]:
+        """The generators, today's, after the mask."""
+        return (self.basis * self.mask).detach()
+
+    def step(self) -> dict[str, Tensor]:
+        """One step of the generator and one of the discriminator on a batch; both losses."""
+        of, task, run = next(self.batches), self.task, self.run
+        x, y = (part[of] for part in task.train)
+        g = exp_map(coefficients(run, self.size, self.draws, self.basis.dtype), self.basis * self.mask)
+        gx, gy = task.rho_x(g, x).squeeze(1), task.rho_y(g, y).squeeze(1)
+
+        fooled = generator_loss(self.discriminator(gx, gy), x, gx, self.basis, run)
+        self.basis.grad = torch.autograd.grad(fooled, self.basis)[0]
+        self.fooling.step()
+
+        told = discriminator_loss(self.discriminator(x, y), self.discriminator(gx.detach(), gy.detach()))
+        self.telling.zero_grad()
+        told.backward()
+        self.telling.step()
+        return {"generator": fooled, "discriminator": told}
+
+    def state(self) -> dict[str, Tensor]:
+        """All that later steps depend on."""
+        found = {"basis": self.basis.detach(), "order": self.batches.order}
+        found |= {f"discriminator.{name}": tensor for name, tensor in self.discriminator.state_dict().items()}
+        for name, optimiser, i, parameter in self.moved():
+            found |= {f"{name}.{i}.{part}": tensor for part, tensor in optimiser.state[parameter].items()}
+        return found | {name: get() for name, get, _ in self.streams()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` said."""
+        with torch.no_grad():
+            self.basis.copy_(state["basis"])
+        self.batches.order = state["order"]
+        self.discriminator.load_state_dict({name: state[f"discriminator.{name}"] for name in self.discriminator.state_dict()})
+        for name, optimiser, i, parameter in self.moved():
+            optimiser.state[parameter] = {part: state[f"{name}.{i}.{part}"] for part in ("step", "exp_avg", "exp_avg_sq")}
+        for name, _, put in self.streams():
+            put(state[name].cpu())
+
+    def moved(self) -> Iterator[tuple[str, torch.optim.Optimizer, int, Tensor]]:
+        """Name, optimiser, index and tensor of each parameter that a step moves."""
+        for name, optimiser in (("fooling", self.fooling), ("telling", self.telling)):
+            for i, parameter in enumerate(optimiser.param_groups[0]["params"]):
+                yield name, optimiser, i, parameter
+
+    def streams(self) -> list[tuple[str, Callable, Callable]]:
+        """Name, state and restoring of all that it draws from; of the global streams, that of its device."""
+        own = [("draws", self.draws), ("epochs", self.batches.draws)]
+        found = [(name, stream.get_state, stream.set_state) for name, stream in own]
+        found.append(("global", torch.get_rng_state, torch.set_rng_state))
+        if self.basis.is_cuda:
+            found.append(("global.cuda", torch.cuda.get_rng_state, torch.cuda.set_rng_state))
+        return found
 
 
 def generator_loss(fake: Float[Tensor, " B"], x: Tensor, gx: Tensor, basis: Float[Tensor, "C n n"], run: Run) -> Tensor:

@@ -18,7 +18,6 @@ import torch
 from tqdm import tqdm
 
 from lib import models, tasks
-from lib.experiments import adversarial
 from lib.experiments.canary import canary, trainer_of
 from lib.experiments.checkpoint import Checkpoint, OutOfTimeError
 from lib.experiments.clusters import CLUSTERS, Pool
@@ -75,7 +74,7 @@ def train_missing(
     all of them; returns how many are left.
 
     A record is written as soon as its run ends. What is in flight when the `minutes` are over, or is killed, goes on from its checkpoint at
-    the next call, by the same code on the same device (`lib.experiments.checkpoint`; LieGAN begins anew). Runs of one shape train as one
+    the next call, by the same code on the same device (`lib.experiments.checkpoint`). Runs of one shape train as one
     stack; on a CPU as many train at once as there are cores, each with one thread unless told otherwise.
 
     Parameters
@@ -166,9 +165,8 @@ def train_stack(
     known = None if source is None else torch.tensor(source["basis"])
     made |= {} if source is None else {"known": basis_digest(source)}
     checkpoint = Checkpoint(Path(results).parent / "build" / "checkpoints", stack, made["digest"], device, deadline)
-    options = {} if trainer is adversarial else {"checkpoint": checkpoint}
     try:
-        results_of_stack = trainer.fit(task, stack, known=known, **options)
+        results_of_stack = trainer.fit(task, stack, known=known, checkpoint=checkpoint)
     except OutOfTimeError as over:
         print(over)
         return 0
