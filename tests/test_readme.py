@@ -1,4 +1,4 @@
-"""The README: its numbers are those of the tables, its snippets run."""
+"""The README and the page of findings: their numbers are those of the tables, the README's snippets run."""
 
 import re
 import warnings
@@ -17,7 +17,8 @@ from tests.snippets import run
 with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
     import torch_geometric.data  # noqa: F401  imported here, once, without its warning
 
-README = (ROOT / "README.md").read_text()
+PAGES = {place: (ROOT / place).read_text() for place in ("README.md", "docs/findings.md")}
+README, BOTH = PAGES["README.md"], "".join(PAGES.values())
 
 
 def table(name: str) -> pd.DataFrame:
@@ -56,7 +57,7 @@ def worst_of(figure: str, panel: str) -> float:
 
 
 def claims() -> list[str]:
-    """What the README says, each from the table or figure that it names."""
+    """What the pages say, each from the table or figure that it names."""
     out = {model: cell("semola_tab2", model, "out", "Accuracy") for model in ("SEMoLA", "CNN + GT aug, as SEMoLA", "CNN", "GCNN")}
     dial = pd.read_csv(ROOT / "figures" / "remul_fig2.csv").groupby(["model", "beta", "metric"]).score.mean()
     primes = pd.read_csv(ROOT / "figures" / "remul_fig6.csv")
@@ -130,8 +131,8 @@ def claims() -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(len(claims())))
-def test_a_number_in_the_readme_is_that_of_its_table(number):
-    assert claims()[number] in README
+def test_a_number_of_the_pages_is_that_of_its_table(number):
+    assert claims()[number] in BOTH
 
 
 def test_what_it_calls_a_tie_is_one():
@@ -154,15 +155,15 @@ def test_smaller_gatrs_and_transformers_with_remul_tie_where_each_is_best():
 def test_with_augmentation_every_layers_part_is_larger_than_the_whole_up_to_four_blocks():
     found = pd.read_csv(ROOT / "figures" / "depth_layers.csv").query("way == 'augmentation'")
     means = found.groupby(["blocks", "layer"]).score.mean().unstack()
-    assert (means.loc[[2, 4]].drop(columns=0).min(axis=1) > means.loc[[2, 4], 0]).all() and "with two and four blocks (three)" in README
+    assert (means.loc[[2, 4]].drop(columns=0).min(axis=1) > means.loc[[2, 4], 0]).all() and "with two and four blocks (three)" in BOTH
 
 
-def test_as_many_copies_as_the_readme_says_tie_with_ever_new_ones():
+def test_as_many_copies_as_it_says_tie_with_ever_new_ones():
     for name, panel, scenario in (("coverage_bodies", "out_mse_plain", "10deg"), ("coverage_pulls", "test_mse_plain", "rotations")):
         numbers = pd.read_csv(ROOT / "figures" / f"{name}.csv").set_index(["panel", "scenario"]).loc[(panel, scenario)]
         anew, made = numbers[numbers.way == "augmentation"].score, numbers[numbers.way == "copies"]
         verdicts = {count: ahead(anew, made[made.across == count].score)[1] for count in (16, 64)}
-        assert verdicts == {16: True, 64: "tie"} and "64 copies made once tie with ever new ones" in README
+        assert verdicts == {16: True, 64: "tie"} and "64 copies made once tie with ever new ones" in BOTH
 
 
 def test_the_notebook_of_times_says_the_ratios_of_the_readme():
@@ -192,9 +193,10 @@ def test_the_minutes_are_those_of_the_records(name, spent):
     assert sum(map(int, parts)) == pytest.approx(said, abs=1)
 
 
-def test_every_place_that_the_readme_names_is_there():
-    for place in re.findall(r"\]\(([^)]+)\)", README):
-        assert place.startswith("https://") or (ROOT / place.partition("#")[0]).exists(), place
+@pytest.mark.parametrize("page", PAGES)
+def test_every_place_that_it_names_is_there(page):
+    for place in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+        assert place.startswith("https://") or ((ROOT / page).parent / place.partition("#")[0]).exists(), place
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
