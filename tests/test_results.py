@@ -27,7 +27,8 @@ LABELS = {  # of the data
     "flow": ("surrogate", "simulated"), "orientation": ("official", "rebuilt", "surrogate", "simulated"),
 }  # fmt: skip
 DRAWN_TWICE = ("semola_fig2", "remul_fig1", "remul_fig4")  # a heat map, a surface in space, points and lines
-PROFILES = [(e, profile) for e in RECORDED for profile in parameters(e)["profiles"] if profile not in ("smoke", "paper", "jetflow")]
+UNDERWAY = {"paper", "half", "equivariant", "jetflow"}  # of which records are still made, or which wait for data that a user has
+PROFILES = [(e, profile) for e in RECORDED for profile in parameters(e)["profiles"] if profile not in UNDERWAY | {"smoke"}]
 
 
 @pytest.mark.parametrize(("experiment", "profile"), PROFILES)
@@ -125,11 +126,11 @@ def test_one_artefact_is_rebuilt_by_name_and_names_its_stage(capsys, monkeypatch
     assert main(["show", "semola_tab99"]) == 2
 
 
-def test_costs_follow_from_the_records_and_only_of_paper_and_jetflow_any_is_missing(tmp_path):
+def test_costs_follow_from_the_records_and_only_of_what_is_underway_any_is_missing(tmp_path):
     write_csv(costs(), tmp_path / "costs.csv")
     new, committed = (pd.read_csv(folder / "costs.csv") for folder in (tmp_path, RESULTS / "tables"))
     pd.testing.assert_frame_equal(new, committed, rtol=1e-6)
-    assert set(committed[committed.missing > 0].profile) == {"paper", "jetflow"}
+    assert set(committed[committed.missing > 0].profile) == UNDERWAY
     spent = committed.set_index(["experiment", "profile"]).loc["md17", "quick"]
     there = [read_record(record_path("md17", run)) for run in plan("md17", "quick")]
     assert spent.hours == pytest.approx(sum(record["wall_s"] for record in there) / 3600, rel=1e-5)

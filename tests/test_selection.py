@@ -22,7 +22,7 @@ PROFILES = [(experiment, profile) for experiment, section in SECTIONS.items() fo
 SEARCHES = [place for place in PROFILES if is_search(place[1])]
 TABLES = {"smoke", "quick", "paper", "out30", "without_warmup", "long", "wide", "causes", "few", "starts", "draws", "gradual", "fashion"}
 TABLES |= {"assignments", "assignments_wide", "assignments_long", "inferred", "jetflow", "perturbed", "perturbed_samples"}
-TABLES |= {"perturbed_trimmed"}
+TABLES |= {"perturbed_trimmed", "half", "equivariant"}
 COMPARED = [experiment for experiment in SECTIONS if experiment != "timing"]  # whose networks have the paper's sizes, nothing chosen
 
 
