@@ -64,6 +64,19 @@ def test_a_run_is_reproducible_and_stays_within_its_mask():
     assert canary(RUN) == canary(RUN)
 
 
+def test_a_traced_game_is_to_the_bit_the_plain_one(monkeypatch):
+    task, run = tasks.load_tiny("two_body", scenario="in"), {**RUN, "steps": 50}
+    with torch.random.fork_rng():
+        game = adversarial.Game(task, run)
+        for _ in range(4):
+            game.step()
+    assert game.slopes.program is not None
+    traced = adversarial.discover(task, run)
+    monkeypatch.setattr(adversarial, "TRACED_FROM", 51)
+    plain = adversarial.discover(task, run)
+    assert traced["basis"] == plain["basis"] and traced["curves"] == plain["curves"]
+
+
 def test_images_have_a_discriminator_of_their_own():
     task = tasks.load_tiny("rotated_mnist", scenario="out")
     run = {**RUN, "task": "rotated_mnist", "scenario": "out", "model": "image", "model_options": {"k": 4}, "similarity": "fourier"}

@@ -14,7 +14,7 @@ from lib.experiments.settings import labelled_plan
 from lib.experiments.store import read_record, record_path
 from lib.experiments.training import FAR
 from lib.files import ROOT
-from lib.views.budgets import APART, REPLACED, STATED, budget, given, is_search
+from lib.views.budgets import APART, OF_PAPER, REPLACED, STATED, budget, given, is_search
 
 TEXT = (ROOT / "params.yaml").read_text()
 SECTIONS = {name: section for name, section in yaml.safe_load(TEXT).items() if isinstance(section, dict)}
@@ -86,10 +86,10 @@ def recorded(experiment: str, profile: str) -> dict[str, list[dict]]:
 
 
 @functools.cache
-def rows_of(experiment: str) -> dict[str, list[dict]]:
-    """The runs of `quick` by label."""
+def rows_of(experiment: str, profile: str = "quick") -> dict[str, list[dict]]:
+    """The runs of a profile by label."""
     found = defaultdict(list)
-    for label, run in labelled_plan(experiment, "quick"):
+    for label, run in labelled_plan(experiment, profile):
         found[label].append(run)
     return found
 
@@ -134,7 +134,7 @@ def chosen(records: list[dict], sparsest: bool = False) -> dict:
 
 
 SOURCES = {("discrete_rotation", "SEMoLA"): "partial_permutation"}  # where validation does not decide, as params.yaml says
-DECIDING = [place for place in SEARCHES if place not in {*REPLACED, *APART} and place[1] in ("search", "search_equal")]
+DECIDING = [place for place in SEARCHES if place not in {*REPLACED, *APART} and place[1] in ("search", "search_equal", OF_PAPER)]
 
 
 @pytest.mark.parametrize("experiment", ["rotated_mnist", "two_body", "discrete_rotation"])
@@ -151,9 +151,9 @@ def test_trials_stay_what_they_are_when_a_setting_is_chosen_from_them(experiment
 
 
 @pytest.mark.parametrize(("experiment", "profile"), DECIDING)
-def test_the_settings_of_quick_are_the_searchs_best(experiment, profile):
-    """Over its scenarios together. What `quick` varies (beta) is not looked at."""
-    for label, planned in rows_of(experiment).items():
+def test_the_settings_of_quick_and_paper_are_their_searchs_best(experiment, profile):
+    """Over its scenarios together. What they vary (beta) is not looked at."""
+    for label, planned in rows_of(experiment, "paper" if profile == OF_PAPER else "quick").items():
         runs = [flat(run) for run in planned]
         records = recorded(SOURCES.get((experiment, label), experiment), profile)
         if label in records:
@@ -196,11 +196,11 @@ def test_a_table_takes_the_runs_at_the_chosen_beta_or_at_the_nearest_it_has(monk
 at_quick = functools.cache(lambda experiment: budget(experiment, "quick"))
 
 
-@pytest.mark.parametrize("experiment", COMPARED)
-def test_compared_rows_were_given_as_much_or_it_is_said(experiment):
+@pytest.mark.parametrize(("experiment", "profile"), [*((name, "quick") for name in COMPARED), ("two_body", "paper")])
+def test_compared_rows_were_given_as_much_or_it_is_said(experiment, profile):
     """Configurations, looks and starts: rows that nothing is said of agree in all, the others do not with them."""
     columns = ["configurations", "looks", "starts", "looks a run"]
-    table = at_quick(experiment)
+    table = budget(experiment, profile)
     assert set(STATED.get(experiment, {})) <= set(table.index)
     alike = table[table.stated == ""][columns].drop_duplicates()
     assert len(alike) == 1, alike

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy
 
 from lib import models
 from lib.draws import random_stream
 from lib.experiments.checkpoint import Checkpoint
 from lib.experiments.evaluation import basis_scores
+from lib.experiments.stack import TRACED_FROM
+from lib.experiments.traced import Traced
 from lib.exponential import exp_map
 from lib.groups import gaussian_start, normalised
 from lib.losses import SIMILARITIES, orthogonality_penalty
@@ -99,6 +103,8 @@ class Game:
         self.discriminator = models.discriminator(run["model"], x, y, **run["model_options"]).to(device, dtype)
         self.fooling = torch.optim.Adam([self.basis], lr=run["lr"], betas=(0.5, 0.999), fused=True)
         self.telling = torch.optim.Adam(self.discriminator.parameters(), lr=run["lr_discriminator"], fused=True)
+        traced = device.type == "cpu" and run["steps"] >= TRACED_FROM and self.discriminator.traces
+        self.slopes = Traced(self.gradients) if traced else self.gradients
         self.draws, self.size = random_stream(seed, "augment", device), min(run["batch_size"], count)
         self.batches = Batches(count, self.size, random_stream(seed, "batches", device))
 
@@ -107,21 +113,29 @@ class Game:
         return (self.basis * self.mask).detach()
 
     def step(self) -> dict[str, Tensor]:
-        """One step of the generator and one of the discriminator on a batch; both losses."""
-        of, task, run = next(self.batches), self.task, self.run
-        x, y = (part[of] for part in task.train)
-        g = exp_map(coefficients(run, self.size, self.draws, self.basis.dtype), self.basis * self.mask)
-        gx, gy = task.rho_x(g, x).squeeze(1), task.rho_y(g, y).squeeze(1)
+        """One step of the generator and one of the discriminator on a batch; both losses before it."""
+        of = next(self.batches)
+        x, y = (part[of] for part in self.task.train)
+        w = coefficients(self.run, self.size, self.draws, self.basis.dtype)
+        own, theirs, terms = self.slopes([self.basis.detach()], [p.detach() for p in self.discriminator.parameters()], x, y, w)
+        for optimiser, found in ((self.fooling, own), (self.telling, theirs)):
+            for parameter, gradient in zip(optimiser.param_groups[0]["params"], found, strict=True):
+                parameter.grad = gradient.contiguous()  # fused Adam takes entries in the parameter's order, and does not ask
+            optimiser.step()
+        return terms
 
-        fooled = generator_loss(self.discriminator(gx, gy), x, gx, self.basis, run)
-        self.basis.grad = torch.autograd.grad(fooled, self.basis)[0]
-        self.fooling.step()
-
-        told = discriminator_loss(self.discriminator(x, y), self.discriminator(gx.detach(), gy.detach()))
-        self.telling.zero_grad()
-        told.backward()
-        self.telling.step()
-        return {"generator": fooled, "discriminator": told}
+    def gradients(self, basis: Sequence[Tensor], weights: Sequence[Tensor], x: Tensor, y: Tensor, w: Tensor) -> tuple:
+        """Of the generator's loss by the basis, and of the discriminator's by its weights; both losses. Neither has moved for the other."""
+        (basis,), weights = ([tensor.detach().requires_grad_() for tensor in tensors] for tensors in (basis, weights))
+        names = [name for name, _ in self.discriminator.named_parameters()]
+        logits = partial(functional_call, self.discriminator, dict(zip(names, weights, strict=True)))
+        g = exp_map(w, basis * self.mask)
+        gx, gy = self.task.rho_x(g, x).squeeze(1), self.task.rho_y(g, y).squeeze(1)
+        fooled = generator_loss(logits((gx, gy)), x, gx, basis, self.run)
+        own = torch.autograd.grad(fooled, basis)
+        told = discriminator_loss(logits((x, y)), logits((gx.detach(), gy.detach())))
+        terms = {"generator": fooled.detach(), "discriminator": told.detach()}
+        return own, torch.autograd.grad(told, weights), terms
 
     def state(self) -> dict[str, Tensor]:
         """All that later steps depend on."""

@@ -13,6 +13,8 @@ from torch.nn.functional import leaky_relu
 class VectorDiscriminator(nn.Module):
     """Three linear layers with leaky ReLU (0.2) on (x, y), flattened; gives a logit. Source: LieGAN's code, width 512."""
 
+    traces = True
+
     def __init__(self, inputs: int, *, width: int = 512):
         super().__init__()
         self.first, self.second, self.last = nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, 1)
@@ -25,6 +27,8 @@ class VectorDiscriminator(nn.Module):
 class ImageDiscriminator(nn.Module):
     """Five 3x3 convolutions with batch norm and ReLU (k, k, 2k, pool, 2k, pool, 2k; dropout 0.3), global mean, beside an embedding of
     the label; gives a logit. Source: LieGAN's code, k = 128."""
+
+    traces = False  # its dropout draws anew at every call
 
     def __init__(self, inputs: int, *, k: int = 128, classes: int = 10, embedding: int = 128):
         super().__init__()

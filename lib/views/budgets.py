@@ -43,6 +43,7 @@ REPLACED = {  # searches that decide no setting any more (params.yaml says why),
     ("mocap_mlp", "search"): "search_equal",
     ("mocap_mlp", "search_units"): "search_equal",
 }
+OF_PAPER = "search_paper"  # replaces `search_equal` for what `paper` is given, at its number of steps
 APART = {
     ("rotated_mnist", "search_out30"),
     ("rotated_mnist", "search_out30_warmup"),
@@ -97,10 +98,13 @@ def budget(experiment: str, profile: str = "best", results: Path = RESULTS) -> p
     searches whose records are there; `replaced` ones belong to searches that decide nothing any more.
     """
     rows: dict[str, list[Run]] = {}
-    for label, run in labelled_plan(experiment, resolved(experiment, profile, results)):
+    profile = resolved(experiment, profile, results)
+    for label, run in labelled_plan(experiment, profile):
         rows.setdefault(label, []).append(run)
     sources = SHARED.get(experiment, [experiment])
     searches = [(source, name) for source in sources for name in parameters(source)["profiles"] if is_search(name)]
+    searches = [search for search in searches if search[1] != OF_PAPER or profile == "paper"]
+    replaced = REPLACED.keys() | {(source, "search_equal") for source, name in searches if name == OF_PAPER}
     planned = {search: labelled_plan(*search) for search in searches if search not in APART}
     found = []
     for label, runs in rows.items():
@@ -108,7 +112,7 @@ def budget(experiment: str, profile: str = "best", results: Path = RESULTS) -> p
         names = []
         for search, trials in planned.items():
             name, tried = of_row(label, runs[0], trials)
-            if search in REPLACED:
+            if search in replaced:
                 counts["replaced configurations"] += configurations(tried)
                 counts["replaced runs"] += len(tried)
                 continue

@@ -85,7 +85,7 @@ def best_of(frame: pd.DataFrame, labels: tuple[str, ...], better: str) -> pd.Dat
 def lines(told: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """A line a data set, see `decision`."""
     for name, data in DATA.items():
-        frame = results_of(data.experiment, "quick")
+        frame = results_of(data.experiment)
         frame = frame[(frame.scenario == data.scenario) & frame.run.map(lambda run, s=data.strength: s is None or run.get("strength") == s)]
         metric = next(column for column in frame if column.startswith("val_") and column.endswith("_plain"))
         frame = frame.assign(error=100 - frame[metric] if "accuracy" in metric else frame[metric])
@@ -105,9 +105,10 @@ def lines(told: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def decision() -> pd.DataFrame:
     """A line a data set: how many samples in 100 a classifier tells from moved ones, at most and with labels at random; whether the law is
     symmetric; of each way its error on validation over the plain network's, both of f(x) alone, each at the settings with the least error
-    there; and the ways that are ahead of the plain network by two standard errors, "undecided" where there is one seed. All at `quick`.
+    there; and the ways that are ahead of the plain network by two standard errors, "undecided" where there is one seed. Each
+    data set at the highest profile that is recorded.
     """
-    table = pd.DataFrame(lines(told_apart(results_of("orientation", "quick"))))
+    table = pd.DataFrame(lines(told_apart(results_of("orientation"))))
     return table.assign(**{column: table[column].map(six_digits) for column in table.select_dtypes("float")})
 
 
