@@ -193,14 +193,14 @@ def test_a_table_takes_the_runs_at_the_chosen_beta_or_at_the_nearest_it_has(monk
         selection.at_chosen_beta("mocap", frame.replace("REMUL, vertical", "RPP").replace("GATr", "RPP"))
 
 
-at_quick = functools.cache(lambda experiment: budget(experiment, "quick"))
+given_to = functools.cache(budget)
 
 
 @pytest.mark.parametrize(("experiment", "profile"), [*((name, "quick") for name in COMPARED), ("two_body", "paper")])
 def test_compared_rows_were_given_as_much_or_it_is_said(experiment, profile):
     """Configurations, looks and starts: rows that nothing is said of agree in all, the others do not with them."""
     columns = ["configurations", "looks", "starts", "looks a run"]
-    table = budget(experiment, profile)
+    table = given_to(experiment, profile)
     assert set(STATED.get(experiment, {})) <= set(table.index)
     alike = table[table.stated == ""][columns].drop_duplicates()
     assert len(alike) == 1, alike
@@ -226,7 +226,7 @@ COUNTED = {  # by hand from params.yaml: configurations, runs, looks, then repla
 
 @pytest.mark.parametrize("experiment", sorted({experiment for experiment, _ in COUNTED}))
 def test_budgets_are_those_counted_by_hand(experiment):
-    table = at_quick(experiment)
+    table = given_to(experiment, "quick")
     columns = ["configurations", "runs", "looks", "replaced configurations", "replaced runs"]
     for (of, label), counted in COUNTED.items():
         if of == experiment:
@@ -234,14 +234,14 @@ def test_budgets_are_those_counted_by_hand(experiment):
 
 
 def test_a_budget_names_the_tables_own_choices_starts_and_phases():
-    table = at_quick("two_body")
+    table = given_to("two_body", "quick")
     assert table.loc["SEMoLA_0", ["starts", "looks a run", "warmup", "decay"]].tolist() == [2, 22, 0.2, 0.4]
     assert table.loc["LieGAN_2", ["starts", "looks a run", "searched as"]].tolist() == [1, 0, ""]
     assert budget("mocap_mlp", "long").loc["MLP", "looks a run"] == 401
 
 
 def test_only_what_has_a_record_is_recorded(tmp_path):
-    everything, nothing = at_quick("planted_symmetry"), budget("planted_symmetry", "quick", tmp_path)
+    everything, nothing = given_to("planted_symmetry", "quick"), budget("planted_symmetry", "quick", tmp_path)
     assert (everything.recorded == everything.runs).all() and (nothing.recorded == 0).all() and (nothing.runs == 9).all()
 
 
