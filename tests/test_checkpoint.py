@@ -95,8 +95,8 @@ def test_when_the_time_is_up_the_next_call_goes_on(tmp_path):
 def test_another_codes_checkpoint_is_not_taken_up(tmp_path):
     mine, other = (Checkpoint(tmp_path, [{"seed": 0}], digest, "cpu") for digest in ("mine", "other"))
     mine.keep({"theta": torch.ones(2)}, [1])
-    assert other.read(torch.device("cpu")) is None
-    tensors, plain = mine.read(torch.device("cpu"))
+    assert other.read() is None
+    tensors, plain = mine.read()
     assert tensors["theta"].equal(torch.ones(2)) and plain == [1]
 
 

@@ -8,7 +8,6 @@ with g = exp(sum_c w_c L_c), the generators L not normalised. One step of each a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy
 
 from lib import models
 from lib.draws import random_stream
-from lib.experiments.checkpoint import Checkpoint
+from lib.experiments.checkpoint import Checkpoint, take_steps
 from lib.experiments.evaluation import basis_scores
 from lib.experiments.stack import TRACED_FROM
 from lib.experiments.traced import Traced
@@ -65,25 +64,20 @@ def discover(task: Task, run: Run, progress: Callable[[int], None] | None = None
 
     Raises NonFiniteLossError where a loss becomes NaN or infinite, OutOfTimeError where the checkpoint's deadline is over.
     """
-    started, checks, curves, done, before = time.perf_counter(), looks(run), {}, 0, 0.0
-    device = task.generators.device
-    kept = None if checkpoint is None else checkpoint.read(device)
+    checks, device = looks(run), task.generators.device
+
+    def step(number: int) -> None:
+        terms = game.step()
+        if number in checks:
+            game.look(number, terms)
+        if progress:
+            progress(1)
+
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         game = Game(task, run)
-        if kept is not None:
-            state, (done, before, curves) = kept
-            game.restore(state)
-        for step in range(done + 1, run["steps"] + 1):
-            terms = game.step()
-            if step in checks:
-                cosine = basis_cosine(game.found(), task.generators)
-                add_point(curves, {"step": step, **{name: term.item() for name, term in terms.items()}, "cosine": cosine}, run["seed"])
-            if progress:
-                progress(1)
-            if checkpoint is not None and checkpoint.due():
-                checkpoint.keep(game.state(), [step, before + time.perf_counter() - started, curves])
-    found, spent = game.found(), before + time.perf_counter() - started
-    return {"metrics": basis_scores(found, task), "curves": curves, "basis": found.tolist(), "train_s": spent}
+        spent = take_steps(game, run["steps"], step, checkpoint)
+    found = game.found()
+    return {"metrics": basis_scores(found, task), "curves": game.curves, "basis": found.tolist(), "train_s": spent}
 
 
 class Game:
@@ -107,6 +101,7 @@ class Game:
         self.slopes = Traced(self.gradients) if traced else self.gradients
         self.draws, self.size = random_stream(seed, "augment", device), min(run["batch_size"], count)
         self.batches = Batches(count, self.size, random_stream(seed, "batches", device))
+        self.curves: dict[str, list] = {}
 
     def found(self) -> Float[Tensor, "C n n"]:
         """The generators, today's, after the mask."""
@@ -123,6 +118,11 @@ class Game:
                 parameter.grad = gradient.contiguous()  # fused Adam takes entries in the parameter's order, and does not ask
             optimiser.step()
         return terms
+
+    def look(self, step: int, terms: Mapping[str, Tensor]) -> None:
+        """The curves go on: both losses, and how near the basis is."""
+        losses = {name: term.item() for name, term in terms.items()}
+        add_point(self.curves, {"step": step, **losses, "cosine": basis_cosine(self.found(), self.task.generators)}, self.run["seed"])
 
     def gradients(self, basis: Sequence[Tensor], weights: Sequence[Tensor], x: Tensor, y: Tensor, w: Tensor) -> tuple:
         """Of the generator's loss by the basis, and of the discriminator's by its weights; both losses. Neither has moved for the other."""

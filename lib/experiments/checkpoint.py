@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, stack: Sequence[Run], digest: str, device: str, deadline: float = float("inf")):
         key = hashlib.sha256(json.dumps([list(stack), digest, device], sort_keys=True).encode()).hexdigest()[:16]
-        self.path, self.deadline, self.last = Path(folder) / f"{key}.npz", deadline, time.monotonic()
+        self.path, self.device, self.deadline, self.last = Path(folder) / f"{key}.npz", device, deadline, time.monotonic()
 
     def due(self) -> bool:
         """Whether it is time to `keep` the state."""
@@ -55,13 +55,42 @@ class Checkpoint:
         if self.last > self.deadline:
             raise OutOfTimeError(f"the time is up; the training goes on from {self.path}")
 
-    def read(self, device: torch.device) -> tuple[dict[str, Tensor], Any] | None:
+    def read(self) -> tuple[dict[str, Tensor], Any] | None:
         """Both as they were kept, or None where there is nothing."""
         if not self.path.is_file():
             return None
         with np.load(self.path, allow_pickle=False) as arrays:
-            found = {name: torch.from_numpy(arrays[name]).to(device) for name in arrays.files if name != "plain"}
+            found = {name: torch.from_numpy(arrays[name]).to(self.device) for name in arrays.files if name != "plain"}
             return found, json.loads(str(arrays["plain"]))
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What is trained: all that later steps depend on, to be read and put back, and what was seen so far."""
+
+    curves: Any
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+def take_steps(trained: Resumable, count: int, step: Callable[[int], None], checkpoint: Checkpoint | None = None) -> float:
+    """Call `step` with 1 to `count`, from where the checkpoint is if there is one; the seconds it took, those before with them.
+
+    Raises OutOfTimeError where the checkpoint's deadline is over.
+    """
+    kept = None if checkpoint is None else checkpoint.read()
+    done, before = 0, 0.0
+    if kept is not None:
+        state, (done, before, trained.curves) = kept
+        trained.restore(state)
+    started = time.perf_counter() - before
+    for number in range(done + 1, count + 1):
+        step(number)
+        if checkpoint is not None and checkpoint.due():
+            checkpoint.keep(trained.state(), [number, time.perf_counter() - started, trained.curves])
+    return time.perf_counter() - started

@@ -29,7 +29,8 @@ class Stack:
 
     Attributes
     ----------
-    theta : (runs, parameters), today's.  curves : what was found at each look at validation, by run.
+    theta : (runs, parameters), today's.  best : the same, as they were at the look with the lowest loss on validation.
+    curves : what was found at each look, by run.
 
     Parameters
     ----------
@@ -49,6 +50,7 @@ class Stack:
         if noise:
             draw = torch.randn(self.theta.shape, generator=random_stream(0, "noise"), dtype=self.theta.dtype)
             self.theta = self.theta + noise * draw.to(device)
+        self.best, self.best_loss = self.theta.clone(), self.theta.new_full((len(runs), 1), torch.inf)
         self.adam = Adam(self.theta, self.theta.new_tensor([[run["lr"]] for run in runs]))
         weights = [{name: run[name] for name in template.method.hyperparameters} for run in runs]
         balanced = [[weight.get(name, name) for weight in weights] for name in (template.method.alpha, template.method.beta)]
@@ -77,8 +79,9 @@ class Stack:
         self.adam.step(self.theta, gradient, decayed(first, step))
         return terms
 
-    def look(self, step: int, terms: Sequence[Mapping[str, Tensor]]) -> Float[Tensor, "runs 1"]:
-        """The loss on validation after that step; with it, and its terms, each run's curves go on."""
+    def look(self, step: int, terms: Sequence[Mapping[str, Tensor]], handicap: float = 1.0) -> None:
+        """Look at validation after that step: each run's curves go on, with the step's terms, and the weights are kept where the loss,
+        times the `handicap`, is the lowest so far."""
         losses = []
         for i, curves in enumerate(self.curves):
             trainable = self.trainable(self.theta[i])
@@ -91,11 +94,12 @@ class Stack:
             if trainable.averages:
                 point["cosine"] = metrics.basis_cosine(trainable.augmenter.basis().detach(), self.task.generators)
             add_point(curves, point, self.runs[i]["seed"])
-        return torch.stack(losses)[:, None]
+        now = torch.stack(losses)[:, None] * handicap
+        self.best, self.best_loss = torch.where(now < self.best_loss, self.theta, self.best), torch.minimum(now, self.best_loss)
 
     def state(self) -> dict[str, Tensor]:
-        """All that later steps depend on: parameters, what the optimiser and weights that move remember, what is left of each epoch,
-        all streams."""
+        """All that later steps depend on: parameters, today's and the best, what the optimiser and weights that move remember, what is left
+        of each epoch, all streams."""
         found = {prefix + name: getattr(holder, name) for prefix, holder, name in self.remembered()}
         found |= {f"order.{i}": batches.order for i, batches in enumerate(self.batches)}
         return found | {f"stream.{i}": stream.get_state() for i, stream in enumerate(self.streams())}
@@ -111,8 +115,9 @@ class Stack:
 
     def remembered(self) -> list[tuple[str, object, str]]:
         """Prefix, holder and name of each tensor that a step changes; those of moving weights are there from their first step on."""
-        names = [("", self, "theta"), ("", self, "clipped"), *(("adam.", self.adam, name) for name in ("mean", "square", "steps"))]
-        return names + [("moving.", self.moving, name) for name in (() if self.moving is None else self.moving.remembered)]
+        own = [("", self, name) for name in ("theta", "best", "best_loss", "clipped")]
+        own += [("adam.", self.adam, name) for name in ("mean", "square", "steps")]
+        return own + [("moving.", self.moving, name) for name in (() if self.moving is None else self.moving.remembered)]
 
     def streams(self) -> list[torch.Generator]:
         """What the members draw from: batches, augmentations, dropout."""

@@ -5,15 +5,13 @@ A run is a flat dictionary of plain values (see `lib.experiments.sweep`): task, 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from lib.experiments.checkpoint import Checkpoint
+from lib.experiments.checkpoint import Checkpoint, take_steps
 from lib.experiments.evaluation import evaluate, evaluating
 from lib.experiments.loss_surface import loss_surface, ruggedness
 from lib.experiments.stack import Stack
@@ -32,8 +30,8 @@ def fit(task: Task, runs: Sequence[Run], progress: Callable[[int], None] | None 
     """
     if "restarts" in runs[0]:
         return best_of_restarts(task, runs, progress, **options)
-    stack, best, spent = trained(task, runs, progress, **options)
-    found = zip(runs, best, stack.curves, strict=True)
+    stack, spent = trained(task, runs, progress, **options)
+    found = zip(runs, stack.best, stack.curves, strict=True)
     return [{**judged(stack.trainable(vector), task, run), "curves": curves, "train_s": spent} for run, vector, curves in found]
 
 
@@ -47,8 +45,8 @@ def trained(
     favoured: int | None = None,
     checkpoint: Checkpoint | None = None,
     watch: Callable[[list[dict[str, list]]], None] | None = None,
-) -> tuple[Stack, Tensor, float]:
-    """The stack, the best weights of each run on validation, (runs, parameters), and the seconds a run.
+) -> tuple[Stack, float]:
+    """The stack, which knows the best weights of each run on validation, and the seconds a run.
 
     Each run draws from generators of its own, so its result does not depend on the stack: on a CPU exactly, but up to rounding where a
     layer has a single output (scalar predictions, GATr). On a GPU, and for networks that do not say `loops_on_cpu`, the stack is one
@@ -74,28 +72,18 @@ def trained(
     GATr's early stopping, with fewer validations unless a run's `evaluations` asks for more, and without a network's own penalty in the
     validation loss. A remainder of the samples smaller than a batch is left out.
     """
-    started, stack, checks = time.perf_counter(), Stack(task, runs, known, noise), looks(runs[0])
-    best, best_loss, done, before = stack.theta.clone(), stack.theta.new_full((len(runs), 1), torch.inf), 0, 0.0
-    kept = None if checkpoint is None else checkpoint.read(stack.theta.device)
-    if kept is not None:
-        state, (done, before, stack.curves) = kept
-        stack.restore(state)
-        best, best_loss = state["best"], state["best_loss"]
-    for step in range(done + 1, runs[0]["steps"] + 1):
-        terms = stack.step(step)
-        if step in checks:
-            now = stack.look(step, terms)
-            if favoured is not None:
-                now = now * (1 + abs(checks.index(step) - favoured))
-            best, best_loss = torch.where(now < best_loss, stack.theta, best), torch.minimum(now, best_loss)
+    stack, checks = Stack(task, runs, known, noise), looks(runs[0])
+
+    def step(number: int) -> None:
+        terms = stack.step(number)
+        if number in checks:
+            stack.look(number, terms, 1.0 if favoured is None else 1.0 + abs(checks.index(number) - favoured))
             if watch:
                 watch(stack.curves)
         if progress:
             progress(len(runs))
-        if checkpoint is not None and checkpoint.due():
-            state = {**stack.state(), "best": best, "best_loss": best_loss}
-            checkpoint.keep(state, [step, before + time.perf_counter() - started, stack.curves])
-    return stack, best, (before + time.perf_counter() - started) / len(runs)
+
+    return stack, take_steps(stack, runs[0]["steps"], step, checkpoint) / len(runs)
 
 
 def judged(trainable: Trainable, task: Task, run: Run) -> dict[str, Any]:

@@ -158,10 +158,10 @@ class Dial:
             def advance(steps: int) -> None:
                 self.bar.value += steps
 
-            stack, best, _ = trained(task, [run], advance, watch=lambda found: picture(self.growing, curves(found[0], run)))
+            stack, _ = trained(task, [run], advance, watch=lambda found: picture(self.growing, curves(found[0], run)))
         finally:
             self.button.disabled = False
-        trainable = stack.trainable(best[0])
+        trainable = stack.trainable(stack.best[0])
         scores = pd.Series({**judged(trainable, task, run)["metrics"], "beta": beta, "seed": run["seed"]})
         self.yours.setdefault(self.what.value, []).append(scores)
         picture(self.growing, curves(stack.curves[0], run), turned(task, predictors(trainable, task, run)["_plain"]))
