@@ -87,28 +87,30 @@ def memory(run: Run, work: Work) -> float:
 
 def estimates(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[float | None]:
     """Core-minutes of each run: its operations at `CORE`, and as many steps with what a step of the recorded run of its model, method and
-    K that is nearest in size took besides. None where there is no such record; discriminators take as long a step as recorded ones."""
+    K that is nearest in size took besides; of several the latest, as older code was slower. None where there is no such record;
+    discriminators take as long a step as recorded ones."""
 
     def kind(run: Run) -> tuple:
         return run["model"], run["method"], run.get("copies"), run["task"]
 
-    recorded: dict[tuple, list[tuple[float, float]]] = {}
+    recorded: dict[tuple, list[tuple[float, str, float]]] = {}
     for path in (Path(results) / "runs" / experiment).glob("*.json"):
         record = read_record(path)
         if "wall_s" in record:
             run, work = record["run"], work_of(record["run"])
             spent = record["wall_s"] - (0.0 if work is None else operations(run, work) / CORE)
-            recorded.setdefault(kind(run), []).append((0.0 if work is None else work.operations, spent / run["steps"]))
+            size = 0.0 if work is None else work.operations
+            recorded.setdefault(kind(run), []).append((size, record["date"], spent / run["steps"]))
     found = []
     for run in runs:
         known, work = recorded.get(kind(run), []), work_of(run)
         size = 0.0 if work is None else work.operations
-        nearest = min((abs(other - size) for other, _ in known), default=None)
+        nearest = min((abs(other - size) for other, _, _ in known), default=None)
         if nearest is None:
             found.append(None)
             continue
-        besides = [spent for other, spent in known if abs(other - size) == nearest]
-        seconds = run["steps"] * sum(besides) / len(besides) + (0.0 if work is None else operations(run, work) / CORE)
+        _, besides = max((date, spent) for other, date, spent in known if abs(other - size) == nearest)
+        seconds = run["steps"] * besides + (0.0 if work is None else operations(run, work) / CORE)
         found.append(max(0.0, seconds) / 60)
     return found
 
