@@ -27,6 +27,13 @@ def test_a_knob_shows_the_runs_that_differ_in_it_alone():
     assert set(numbers[numbers.knob == "gamma"].reference) == {2.0}
 
 
+def test_a_basis_found_in_other_data_is_no_other_setting_and_what_has_no_score_is_not_drawn():
+    frame = frame_of({"n_train": 9, "basis": "of-9"}, {"n_train": 3, "basis": "of-3"}, {"n_train": 3}, {"n_train": 9})
+    frame["model"], frame.loc[2, "test_accuracy"] = ["aug", "aug", "LieGAN", "LieGAN"], np.nan
+    numbers = one_at_a_time(frame, ("n_train",), ("test_accuracy",))
+    assert numbers[["model", "value", "score"]].to_numpy().tolist() == [["aug", 9, 90.0], ["aug", 3, 91.0], ["LieGAN", 9, 93.0]]
+
+
 def test_each_model_has_a_reference_of_its_own():
     frame = frame_of({}, {"copies": 4}, {"method": "augmented", "gamma": 1.0}, {"method": "augmented", "gamma": 1.0, "copies": 4})
     frame["model"] = ["SEMoLA", "SEMoLA", "GT", "GT"]

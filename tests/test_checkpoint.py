@@ -79,6 +79,34 @@ class Sliced(Checkpoint):
         return self.left == 0
 
 
+class Counting:
+    """Its steps sleep; it knows how many it has taken."""
+
+    curves = 0
+
+    def state(self) -> dict:
+        return {"taken": torch.tensor(self.curves)}
+
+    def restore(self, state: dict) -> None:
+        assert state["taken"] == self.curves
+
+    def step(self, number: int) -> None:
+        self.curves += 1
+        assert self.curves == number
+        time.sleep(0.02)
+
+
+def test_what_a_training_took_is_that_of_all_its_slices(tmp_path):
+    """Ten steps of 0.02 s in four slices of three at most, of which none had more than three."""
+    for done in (3, 6, 9, 10):
+        kept, counting = Sliced(tmp_path, [{"seed": 0}], "digest", "cpu", deadline=0.0 if done < 10 else float("inf")), Counting()
+        kept.left, took = 3, None
+        with contextlib.suppress(OutOfTimeError):
+            took = checkpoint.take_steps(counting, 10, counting.step, kept)
+        assert counting.curves == done
+    assert took >= 0.2 and kept.before[0] >= 0.18 and 0 < kept.before[1] < 0.18, "asleep it computes nothing"
+
+
 def test_when_the_time_is_up_the_next_call_goes_on(tmp_path):
     _, stack = stack_of("semola")
     options = {name: value for name, value in freshness.data_of(stack[0]).items() if name != "task"}

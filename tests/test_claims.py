@@ -111,6 +111,23 @@ def test_a_win_on_every_value_is_counted(tmp_path, means, part):
     assert found.parts == [part]
 
 
+@pytest.mark.parametrize(("means", "part"), [([1, 2, 9, 1, 9, 9], YES), ([1, 2, 9, 9, 9, 9], NO), ([1, 2, 9, 2.95, 9, 9], TIE)])
+def test_how_often_a_limit_is_kept_is_counted(tmp_path, means, part):
+    """Three of four, of two models in two scenarios, are at most 3: surely, surely not, and where the third is too near to say."""
+    places = {"scenario": ["walk", "run"], "model": ["REMUL", "Transformer"]}
+    found = PREDICATES["often"](table(tmp_path, means)(), {"at_most": 3, "times": 3, **places})
+    assert found.parts == [part] and len(found.numbers) == 4
+
+
+@pytest.mark.parametrize(("means", "part"), [([1, 5, 9, 2, 6, 9], YES), ([1, 5, 9, 5, 6, 9], NO), ([1, 5, 9, 2.95, 6, 9], TIE)])
+def test_two_agree_where_both_are_on_one_side_of_a_limit(tmp_path, means, part):
+    """`id` is what the two differ in: here the scenario serves as such."""
+    evidence = table(tmp_path, means)()
+    evidence.frame["id"] = evidence.frame.pop("scenario")
+    told = {"id": ["walk", "run"], "at_least": 3, "times": 2, "model": ["REMUL", "Transformer"]}
+    assert PREDICATES["agree"](evidence, told).parts == [part]
+
+
 def test_what_is_no_mean_of_seeds_has_no_error_and_one_seed_decides_nothing(tmp_path):
     for std, n, unit, part in ((math.nan, 1, "1", ALONE), (math.nan, 3, "1", YES), (math.nan, 1, "s", TIE)):
         found = PREDICATES["less"](table(tmp_path, [1, 1.01], std, n, unit)(scenario="walk"), {"model": ["REMUL", "Transformer"]})

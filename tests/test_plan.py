@@ -87,6 +87,16 @@ def test_a_row_takes_its_basis_from_the_run_of_its_scenario_and_seed():
     assert max(places.index(f"LieGAN_{k}") for k in (0, 2, 4)) < min(i for i, (_, run) in enumerate(planned) if "basis" in run)
 
 
+def test_a_basis_is_found_in_the_data_that_it_is_used_on():
+    planned = labelled_plan("rotated_mnist_efficiency", "quick")
+    found = {(label, run["n_train"], run["seed"]): run for label, run in planned}
+    takes = [run for label, run in planned if label == "CNN + LieGAN aug"]
+    assert len({run["n_train"] for run in takes}) == 4
+    for run in takes:
+        source = found["LieGAN (8 filters)", run["n_train"], run["seed"]]
+        assert run["basis"] == record_path("rotated_mnist_efficiency", source).stem
+
+
 def test_discovery_is_the_same_in_every_profile():
     """LieGAN keeps its authors' settings: only smoke shrinks it."""
     by_profile = {

@@ -8,7 +8,7 @@ import pytest
 from lib.experiments import prices
 from lib.experiments.prices import CORE, estimates, hours, memory, operations, work_of
 from lib.experiments.settings import labelled_plan, plan
-from lib.experiments.store import read_record, record_path
+from lib.experiments.store import read_record, record_path, seconds_of
 from lib.experiments.values import ConfigError
 
 MLP = dict(labelled_plan("discrete_rotation", "quick"))["MLP"]
@@ -33,12 +33,17 @@ def test_copies_count_and_a_discriminator_is_not_counted():
     assert work_of(by_label["LieGAN"]) is None
 
 
+def test_a_run_costs_what_it_computed_where_that_is_known():
+    assert seconds_of({"device": "cpu", "wall_s": 9.0}) == 9.0 == seconds_of({"device": "cuda", "wall_s": 9.0, "core_s": 4.0})
+    assert seconds_of({"device": "cpu", "wall_s": 9.0, "core_s": 4.0}) == 4.0
+
+
 def priced(experiment: str, known: list, asked: list, folder) -> float:
     """What is asked, priced from what is known, over what it took."""
     (folder / "runs" / experiment).mkdir(parents=True)
     for run in known:
         shutil.copy(record_path(experiment, run), folder / "runs" / experiment)
-    took = [read_record(record_path(experiment, run))["wall_s"] / 60 for run in asked]
+    took = [seconds_of(read_record(record_path(experiment, run))) / 60 for run in asked]
     return sum(estimates(experiment, asked, folder)) / sum(took)
 
 

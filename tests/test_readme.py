@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lib.experiments.settings import experiments, parameters, plan
-from lib.experiments.store import read_record, record_path
+from lib.experiments.store import read_record, record_path, seconds_of
 from lib.files import ROOT
 from lib.views.figures.planted import THRESHOLD, choices
 from lib.views.notebook import ahead
@@ -85,11 +85,14 @@ def claims() -> list[str]:
     below, above = planted[planted.ratio <= THRESHOLD].ratio.max(), planted[planted.ratio > THRESHOLD].ratio.min()
     least = {way: choices(planted, way).least for way in ("REMUL", "Augmentation")}
     hits = {way: (groups == groups.index.get_level_values("scenario"))[["so2", "so3"]].sum() for way, groups in least.items()}
+    few = pd.read_csv(ROOT / "figures" / "semola_fig5.csv").query("value == 1000").groupby("model").score.mean()
     inference = seconds["inference_s"]["GATr"] / seconds["inference_s"]["Transformer + REMUL"]
     return [
         f"worst cosine {worst(['semola_tab1'], 'Worst cosine'):.4f}; from ±30° at most {hard[hard.model == 'SEMoLA'].cosine.max():.2f}",
         f"{out['SEMoLA']:.1f} %; at its settings given the rotation {out['CNN + GT aug, as SEMoLA']:.1f}, plain {out['CNN']:.1f}",
         f"GCNN {out['GCNN']:.1f} %",
+        f"a thousand images {few['SEMoLA']:.1f} (SEMoLA), {few['CNN + GT aug']:.1f} (rotation), {few['GCNN']:.1f} (GCNN), "
+        f"{few['Augerino+']:.1f} (Augerino+), {few['CNN']:.1f} % (CNN)",
         f"worst action score {worst(['semola_tab8', 'semola_tab15', 'semola_tab18'], 'Worst action score'):.4f}",
         "{:.2f} with these blocks, {:.2f} with 4 × 4, {:.2f} with all entries".format(
             *(cell("semola_tab11", f"SEMoLA_{mask}", "out", "Action score") for mask in (2, 4, 0))
@@ -175,7 +178,7 @@ def minutes() -> dict[str, float]:
     """Of each notebook, what its quick runs took on two cores, by their records."""
     found: dict[str, float] = {}
     for experiment in experiments():
-        spent = [read_record(record_path(experiment, run))["wall_s"] for run in plan(experiment, "quick")]
+        spent = [seconds_of(read_record(record_path(experiment, run))) for run in plan(experiment, "quick")]
         name = parameters(experiment).get("notebook", experiment)
         found[name] = found.get(name, 0.0) + sum(spent) / 60 / 2
     return {

@@ -11,7 +11,7 @@ import yaml
 
 from lib.__main__ import main
 from lib.experiments.settings import parameters, plan
-from lib.experiments.store import MissingRecordError, read_record, record_path
+from lib.experiments.store import MissingRecordError, read_record, record_path, seconds_of
 from lib.experiments.sweep import records
 from lib.files import ROOT
 from lib.losses import METHODS
@@ -133,7 +133,7 @@ def test_costs_follow_from_the_records_and_only_of_what_is_underway_any_is_missi
     assert set(committed[committed.missing > 0].profile) == UNDERWAY
     spent = committed.set_index(["experiment", "profile"]).loc["md17", "quick"]
     there = [read_record(record_path("md17", run)) for run in plan("md17", "quick")]
-    assert spent.hours == pytest.approx(sum(record["wall_s"] for record in there) / 3600, rel=1e-5)
+    assert spent.hours == pytest.approx(sum(map(seconds_of, there)) / 3600, rel=1e-5)
     assert spent.planned == spent.recorded == len(there) and spent.seeds == 1
     assert spent["last"] == max(record["date"] for record in there)[:10]
 

@@ -39,6 +39,7 @@ class Checkpoint:
     def __init__(self, folder: Path, stack: Sequence[Run], digest: str, device: str, deadline: float = float("inf")):
         key = hashlib.sha256(json.dumps([list(stack), digest, device], sort_keys=True).encode()).hexdigest()[:16]
         self.path, self.device, self.deadline, self.last = Path(folder) / f"{key}.npz", device, deadline, time.monotonic()
+        self.before = np.zeros(2)  # what the training took until it was kept, by `clocks`
 
     def due(self) -> bool:
         """Whether it is time to `keep` the state."""
@@ -78,19 +79,25 @@ class Resumable(Protocol):
     def restore(self, state: Mapping[str, Tensor]) -> None: ...
 
 
+def clocks() -> np.ndarray:
+    """Seconds since some time: of the wall's clock, and of this process on all its cores."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
 def take_steps(trained: Resumable, count: int, step: Callable[[int], None], checkpoint: Checkpoint | None = None) -> float:
     """Call `step` with 1 to `count`, from where the checkpoint is if there is one; the seconds it took, those before with them.
 
     Raises OutOfTimeError where the checkpoint's deadline is over.
     """
     kept = None if checkpoint is None else checkpoint.read()
-    done, before = 0, 0.0
+    done, started = 0, clocks()
     if kept is not None:
         state, (done, before, trained.curves) = kept
         trained.restore(state)
-    started = time.perf_counter() - before
+        checkpoint.before = np.array(before)
+        started -= checkpoint.before
     for number in range(done + 1, count + 1):
         step(number)
         if checkpoint is not None and checkpoint.due():
-            checkpoint.keep(trained.state(), [number, time.perf_counter() - started, trained.curves])
-    return time.perf_counter() - started
+            checkpoint.keep(trained.state(), [number, (clocks() - started).tolist(), trained.curves])
+    return (clocks() - started)[0].item()

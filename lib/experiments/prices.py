@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lib import models, tasks
 from lib.experiments.freshness import data_of
-from lib.experiments.store import RESULTS, read_record, record_path
+from lib.experiments.store import RESULTS, read_record, record_path, seconds_of
 from lib.experiments.sweep import stacked, state_of
 from lib.experiments.values import ConfigError
 from lib.losses import METHODS
@@ -98,7 +98,7 @@ def estimates(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> 
         record = read_record(path)
         if "wall_s" in record:
             run, work = record["run"], work_of(record["run"])
-            spent = record["wall_s"] - (0.0 if work is None else operations(run, work) / CORE)
+            spent = seconds_of(record) - (0.0 if work is None else operations(run, work) / CORE)
             size = 0.0 if work is None else work.operations
             recorded.setdefault(kind(run), []).append((size, record["date"], spent / run["steps"]))
     found = []

@@ -109,7 +109,8 @@ def labelled_plan(experiment: str, profile: str, **changes: Any) -> list[tuple[s
         own = settings.get("liegan", {}) if row["method"] == "liegan" else {}
         values = {**settings, **own, **row, "scenario": scenario, "seed": seed}
         if values.get("basis"):
-            values["basis"] = record_path(experiment, run_of(source_of(row, scenario, settings["rows"]), scenario, seed)).stem
+            same = {name: row[name] for name in DATA if name in row}  # a basis is found in the data that it is used on
+            values["basis"] = record_path(experiment, run_of(source_of(row, scenario, settings["rows"]) | same, scenario, seed)).stem
         return configuration(values)
 
     planned = [(place, row["label"], run_of(row, *where)) for *where, (place, row) in in_order(settings)]
@@ -146,7 +147,7 @@ def trials(search: Any) -> list[dict[str, Any]]:
     return product + (also if "also" in search else [])
 
 
-def source_of(row: Mapping[str, Any], scenario: str, rows: Sequence[Mapping]) -> Mapping[str, Any]:
+def source_of(row: Mapping[str, Any], scenario: str, rows: Sequence[Mapping]) -> dict[str, Any]:
     """The row that another takes its basis from. Raises ConfigError where there is none in that scenario, or it finds none by itself."""
     says = f"row {row['label']!r} takes its basis from {row['basis']!r}"
     source = next((other for other in rows if other["label"] == row["basis"] and scenario in other.get("scenarios", [scenario])), None)
@@ -154,7 +155,7 @@ def source_of(row: Mapping[str, Any], scenario: str, rows: Sequence[Mapping]) ->
         raise ConfigError(f"{says}: choose one of {', '.join(other['label'] for other in rows)}, and one that has the scenario {scenario}")
     if source.get("basis") or METHODS[source["method"]].basis not in ("learnable", "family"):
         raise ConfigError(f"{says}, which finds none by itself: choose a row whose method learns one")
-    return source
+    return dict(source)
 
 
 def refuse_mixed(planned: Sequence[tuple[int, str, Run]]) -> None:

@@ -63,6 +63,12 @@ def read_record(path: Path, *names: str) -> dict[str, Any] | None:
     return record
 
 
+def seconds_of(record: Mapping[str, Any]) -> float:
+    """What a run cost: seconds of a GPU, or of a core. On a CPU `core_s` counts only what it computed; records without it, older ones, have
+    `wall_s`, in which it waited for other work too, and which begins anew where the run was interrupted."""
+    return record["wall_s"] if record["device"].startswith("cuda") else record.get("core_s", record["wall_s"])
+
+
 def agree(a: Any, b: Any, tolerance: float, floor: float) -> bool:
     """Whether two nested results have the same shape and numbers that agree to `tolerance`, relative, or to `floor`."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from lib import models, tasks
 from lib.experiments.canary import canary, trainer_of
-from lib.experiments.checkpoint import Checkpoint, OutOfTimeError
+from lib.experiments.checkpoint import Checkpoint, OutOfTimeError, clocks
 from lib.experiments.clusters import CLUSTERS, Pool
 from lib.experiments.freshness import code_digest, data_of, fingerprint, loader_digest, state
 from lib.experiments.settings import plan, profile_of
@@ -158,7 +158,7 @@ def train_stack(
     torch.set_num_threads(threads)
     reuse_memory()
     canaries = [canary(run) for run in stack]  # first: where one fails, nothing that was trained is lost
-    first, started = stack[0], time.perf_counter()
+    first, started = stack[0], clocks()
     made = {"digest": code_digest(first), "loader": loader_digest(first), **provenance(device, torch.get_num_threads())}
     task, shadow = load_task(device, **data_of(first))
     source, trainer = discovered(experiment, first, results), trainer_of(first)
@@ -170,7 +170,8 @@ def train_stack(
     except OutOfTimeError as over:
         print(over)
         return 0
-    made |= {"wall_s": (time.perf_counter() - started) / len(stack), "data": task.data, "sha256": task.sha256, "fingerprint": shadow}
+    wall, core = (clocks() - started + checkpoint.before).tolist()
+    made |= {"wall_s": wall / len(stack), "core_s": core / len(stack), "data": task.data, "sha256": task.sha256, "fingerprint": shadow}
     for run, result, replayed in zip(stack, results_of_stack, canaries, strict=True):
         write_record(record_path(experiment, run, results), {"run": run, **result, "canary": replayed, **made})
     checkpoint.remove()

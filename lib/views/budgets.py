@@ -67,6 +67,7 @@ SHARED = {  # experiments that take the settings of another, or of another too
 AUTHORS = "its authors' settings, not searched; no validation in its own run"
 STATED = {  # experiment -> label -> how it was given less or more than the others of its table
     "rotated_mnist": {"LieGAN (8 filters)": "its authors' settings but for its filters, not searched; no validation in its own run"},
+    "rotated_mnist_efficiency": {"LieGAN (8 filters)": "its authors' settings but for filters and steps, not searched; no validation"},
     "two_body": {
         **dict.fromkeys(("LieGAN_2", "LieGAN_4"), AUTHORS),
         "LieGAN_0": "its authors' settings for Mask_2, not searched; no validation in its own run",

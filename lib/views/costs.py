@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lib.experiments.settings import experiments, parameters, plan
-from lib.experiments.store import RESULTS, read_record, record_path
+from lib.experiments.store import RESULTS, read_record, record_path, seconds_of
 from lib.files import ROOT
 from lib.views.tables import write_csv
 
@@ -18,7 +18,7 @@ def costs(results: Path = RESULTS) -> pd.DataFrame:
     """By experiment and profile, but for `smoke`: the runs planned, recorded and missing; of the records their seeds, hours, first and last
     day, devices and machines.
 
-    Hours are of one thread on a CPU; of a run that was interrupted, since it went on. A record that two profiles share counts in both.
+    Hours are those of `seconds_of`. A record that two profiles share counts in both.
     """
     rows = [line for experiment in experiments() for line in costs_of(experiment, results)]
     return pd.DataFrame(rows)
@@ -38,7 +38,7 @@ def costs_of(experiment: str, results: Path) -> Iterator[dict[str, Any]]:
                 "recorded": len(there),
                 "missing": len(runs) - len(there),
                 "seeds": len({runs[path]["seed"] for path in there}),
-                "hours": sum(record["wall_s"] for record in there.values()) / 3600,
+                "hours": sum(map(seconds_of, there.values())) / 3600,
                 "first": days[0],
                 "last": days[-1],
                 "device": "; ".join(sorted({record["device"] for record in there.values()})),

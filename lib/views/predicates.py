@@ -160,11 +160,41 @@ def wins(evidence: Evidence, named: Mapping[str, Any]) -> Found:
         found = [apart(first, other) for other in others]
         parts.append(worst(found))
         numbers += [first, *others]
+    return counted(parts, numbers, named["at_least"], ("ahead", "behind"))
+
+
+def often(evidence: Evidence, named: Mapping[str, Any]) -> Found:
+    """{at_least: or at_most: limit, times: count, column: values, ...}: so many of all combinations of the values keep the limit."""
+    limits = {name: float(named[name]) for name in ("at_least", "at_most") if name in named}
+    numbers = [evidence.number(" ".join(one.values()), **one) for one in combinations(named, *limits, "times")]
+    return counted([bounded(number, **limits) for number in numbers], numbers, named["times"], (said(limits), "not"))
+
+
+def agree(evidence: Evidence, named: Mapping[str, Any]) -> Found:
+    """{id: [one, other], at_least: limit, times: count, column: values, ...}: on so many combinations both keep the limit, or neither."""
+    parts, numbers = [], []
+    for one in combinations(named, "id", "at_least", "times"):
+        pair = [evidence.number(f"{' '.join(one.values())}, {name}", id=name, **one) for name in named["id"]]
+        sides = [bounded(number, at_least=float(named["at_least"])) for number in pair]
+        unsure = [side for side in sides if side not in (YES, NO)]
+        parts.append(worst(unsure) if unsure else YES if len(set(sides)) == 1 else NO)
+        numbers += pair
+    return counted(parts, numbers, named["times"], (f"on one side of {named['at_least']:g}", "not"))
+
+
+def combinations(named: Mapping[str, Any], *others: str) -> list[dict[str, str]]:
+    """Of the values of each column that is named, but for the `others`, which are none."""
+    columns = {column: values for column, values in named.items() if column not in others}
+    return [dict(zip(columns, values, strict=True)) for values in itertools.product(*columns.values())]
+
+
+def counted(parts: Sequence[str], numbers: Sequence[Number], times: int, words: tuple[str, str]) -> Found:
+    """That so many of the parts hold, whatever the undecided ones are."""
     sure, behind = parts.count(YES), parts.count(NO)
     doubt = ALONE if ALONE in parts else TIE
-    part = YES if sure >= named["at_least"] else NO if len(parts) - behind < named["at_least"] else doubt
-    counts = f"ahead on {sure} of {len(parts)}, undecided on {len(parts) - sure - behind}, behind on {behind}"
-    return Found([part], numbers, f"{counts}; at least {named['at_least']}")
+    part = YES if sure >= times else NO if len(parts) - behind < times else doubt
+    counts = f"{words[0]} on {sure} of {len(parts)}, undecided on {len(parts) - sure - behind}, {words[1]} on {behind}"
+    return Found([part], numbers, f"{counts}; at least {times}")
 
 
 def published(evidence: Evidence, _: Any) -> Found:
@@ -176,7 +206,5 @@ def published(evidence: Evidence, _: Any) -> Found:
     return Found([part], [number], f"{gap / share:.0%} apart, {limit / share:.0%} allowed")
 
 
-PREDICATES: dict[str, Callable[[Evidence, Any], Found]] = {
-    predicate.__name__: predicate
-    for predicate in (less, more, least, most, falls, rises, inside, least_at, ratio, at_least, at_most, equals, alike, wins, published)
-}
+ALL = less, more, least, most, falls, rises, inside, least_at, ratio, at_least, at_most, equals, alike, wins, often, agree, published
+PREDICATES: dict[str, Callable[[Evidence, Any], Found]] = {predicate.__name__: predicate for predicate in ALL}

@@ -32,15 +32,16 @@ NAMES = {  # of settings and metrics, on axes
 
 
 def one_at_a_time(frame: pd.DataFrame, knobs: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
-    """For each knob the runs that differ in it alone from the first run of their model: value, seed and metrics."""
+    """For each knob the runs that differ in it alone from the first run of their model: value, seed and the metrics that they have.
+    A basis that they take may be another: it is found with their seed, in their data."""
     rows = []
     for model, part in frame.groupby("model", sort=False):
         base = part.run.iloc[0]
         for knob, run in itertools.product(knobs, part.itertuples()):
-            if all(run.run.get(name) == value for name, value in base.items() if name not in (knob, "seed", "scenario")):
+            if all(run.run.get(name) == value for name, value in base.items() if name not in (knob, "seed", "scenario", "basis")):
                 found = {"value": run.run[knob], "reference": base[knob], "seed": run.seed}
                 rows += [{"model": model, "knob": knob, **found, "metric": metric, "score": getattr(run, metric)} for metric in metrics]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).dropna(subset="score")
 
 
 def against(knobs: Sequence[str], metrics: Sequence[str], unit: str = "") -> Callable[[pd.DataFrame], Figure]:
@@ -52,11 +53,12 @@ def against(knobs: Sequence[str], metrics: Sequence[str], unit: str = "") -> Cal
                                     squeeze=False, sharey="row", layout="constrained")  # fmt: skip
         models = list(numbers.model.unique())
         colours = dict(zip(models, sns.color_palette("colorblind", len(models)), strict=True))
+        dashes = dict(zip(models, itertools.cycle(["-"] if len(models) < 5 else ["-", "--", ":"])))  # two of six are nearly one colour
         for (i, metric), (j, knob) in itertools.product(enumerate(metrics), enumerate(knobs)):
             ax, part = axes[i, j], numbers[(numbers.knob == knob) & (numbers.metric == metric)]
             for model, points in part.groupby("model", sort=False):
                 mean = points.groupby("value").score.mean()
-                ax.plot(mean.index, mean, color=colours[model], label=model, linewidth=1.5)
+                ax.plot(mean.index, mean, dashes[model], color=colours[model], label=model, linewidth=1.5)
                 ax.scatter(points.value, points.score, s=10, color=colours[model], alpha=0.6, linewidth=0)
             if len(models) == 1:
                 ax.axvline(part.reference.iloc[0], color="0.6", linestyle=":", linewidth=1, zorder=0)
@@ -70,7 +72,8 @@ def against(knobs: Sequence[str], metrics: Sequence[str], unit: str = "") -> Cal
         for ax, metric in zip(axes[:, 0], metrics, strict=True):
             ax.set_ylabel(NAMES[metric] + unit)
         if len(models) > 1:
-            figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside upper center", ncols=len(models))
+            keys = axes[0, 0].get_legend_handles_labels()
+            figure.legend(*keys, frameon=False, fontsize=8, loc="outside upper center", ncols=len(models) if len(models) < 5 else 3)
         return figure
 
     return draw
