@@ -26,7 +26,7 @@ def anatomy(generator: Float[np.ndarray, "3 3"]) -> dict[str, float]:
     norm = np.linalg.norm(generator)
     if not norm > 0:
         raise ValueError(f"a generator that is no symmetry at all has no parts: its norm is {norm}")
-    unit = generator / norm
+    unit = generator.astype(float) / norm
     skew, scale = (unit - unit.T) / 2, np.trace(unit) / math.sqrt(3)
     about = {f"about_{name}": 2 * skew[i - 1, i - 2] ** 2 for i, name in enumerate(AXES)}  # <L, R_i>^2 with R_i at norm one
     rotation, scaling = (skew**2).sum(), scale**2
