@@ -69,6 +69,8 @@ def test_a_killed_training_goes_on_bit_by_bit(name, tmp_path):
     assert not path.exists()
     assert sweep.train_stack(experiment, stack, results=whole) == len(stack)
     assert outcomes(experiment, stack, killed) == outcomes(experiment, stack, whole)
+    for record in (read_record(record_path(experiment, run, killed)) for run in stack):  # with what it took before it was killed
+        assert record["wall_s"] > record["train_s"] > 0 and record["core_s"] > 0
 
 
 class Sliced(Checkpoint):
