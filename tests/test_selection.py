@@ -221,6 +221,7 @@ COUNTED = {  # by hand from params.yaml: configurations, runs, looks, then repla
     ("rotated_mnist", "GCNN"): (6, 12, 12 * 11, 12, 12),
     ("nbody", "REMUL, Haar"): (15, 15, 15 * 11, 4, 4),  # those replaced are its own values of beta
     ("mocap", "REMUL"): (3 + 1, 4 * 2, 8 * 11, 2, 20),
+    ("capacity_bodies", "GATr"): (4 + 4, 4 + 4, 8 * 11, 0, 0),  # rates of its own, and the clips that nbody had before
 }
 
 
