@@ -130,10 +130,10 @@ def test_a_row_with_scenarios_of_its_own_is_in_these_only(a_unit_each):
 
 
 def test_a_number_of_validation_passes_is_a_number_of_passes():
-    assert {run["evaluations"] for run in plan("mocap_mlp", "long")} == {400}
+    assert {run["evaluations"] for run in plan("mocap_mlp", "paper")} == {400}
     assert not any("evaluations" in run for run in plan("mocap_mlp", "quick"))
     with pytest.raises(ConfigError, match="evaluations must be a whole number of at least 1, got 0"):
-        plan("mocap_mlp", "long", evaluations=0)
+        plan("mocap_mlp", "paper", evaluations=0)
 
 
 def test_several_generators_start_apart_and_one_does_not_ask_for_it():

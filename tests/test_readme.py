@@ -66,6 +66,12 @@ def claims() -> list[str]:
     run, atoms = errors("remul_tab1_wide").loc["run"], errors("remul_tab2")
     walk, three = errors("remul_tab1_inferred").loc["walk"], ["REMUL", "Transformer", "Transformer + aug"]
     plain, equivariant = cell("remul_tab1", "Transformer", "run", "MSE"), ("GATr", "SE(3)-Transformer")
+    perceptrons, told = errors("remul_tab1_mlp"), {"MLP": "plain", "MLP + aug": "augmentation"}
+    ranked = [
+        "{:.{digits}f}, ".format(of["MLP + REMUL"], digits=digits)
+        + ", ".join(f"{told.get(model, model)} {error:.{digits}f}" for model, error in of.drop("MLP + REMUL").sort_values().items())
+        for of, digits in ((perceptrons.loc["walk", "mean"], 4), (perceptrons.loc["run", "mean"], 3))
+    ]
     spread = [cell("remul_tab1", model, "run", "MSE", column) for model in equivariant for column in ("mean", "std")]
     sea = {model: cell("remul_tab3", model, "ocean", "Future") for model in ("REMUL", "E2CNN", "RSteer", "CNN")}
     broken = pd.read_csv(ROOT / "figures" / "flow_dial.csv").query("panel == 'error' and model == 'E2CNN'").groupby("strength").score.mean()
@@ -110,6 +116,8 @@ def claims() -> list[str]:
         " and ".join(f"{errors('remul_tab1_long').loc['run', 'mean'][model]:.3f}" for model in three[:2]) + " (of 96, n = 2)",
         "{:.3f} (REMUL), {:.3f} (Transformer), {:.3f} (aug)".format(*(walk["mean", model] for model in three)),
         " < ".join(f"{walk['published', model]:.3f}" for model in three),
+        "walking {}; running {} |".format(*ranked),
+        "least: {:.4f} walking, {:.3f} running".format(*(perceptrons.loc[where, "published"].min() for where in ("walk", "run"))),
         "GATr {:.0f} ± {:.0f}, SE(3)-Transformer {:.1f} ± {:.1f}, ".format(*spread) + f"Transformer {plain:.2f}",
         "{:.3f}, {:.3f}".format(*(cell("remul_tab1", model, "run", "MSE", "published") for model in ("GATr", "Transformer"))),
         " < ".join(f"{run['mean', model]:.3f}" for model in three),

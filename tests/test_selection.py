@@ -22,7 +22,7 @@ PROFILES = [(experiment, profile) for experiment, section in SECTIONS.items() fo
 SEARCHES = [place for place in PROFILES if is_search(place[1])]
 TABLES = {"smoke", "quick", "paper", "out30", "without_warmup", "long", "wide", "causes", "few", "starts", "draws", "gradual", "fashion"}
 TABLES |= {"assignments", "assignments_wide", "assignments_long", "inferred", "jetflow", "perturbed", "perturbed_samples"}
-TABLES |= {"perturbed_trimmed", "half", "equivariant"}
+TABLES |= {"perturbed_trimmed", "half", "equivariant", "recorded"}
 COMPARED = [experiment for experiment in SECTIONS if experiment != "timing"]  # whose networks have the paper's sizes, nothing chosen
 
 
@@ -238,7 +238,7 @@ def test_a_budget_names_the_tables_own_choices_starts_and_phases():
     table = given_to("two_body", "quick")
     assert table.loc["SEMoLA_0", ["starts", "looks a run", "warmup", "decay"]].tolist() == [2, 22, 0.2, 0.4]
     assert table.loc["LieGAN_2", ["starts", "looks a run", "searched as"]].tolist() == [1, 0, ""]
-    assert budget("mocap_mlp", "long").loc["MLP", "looks a run"] == 401
+    assert budget("mocap_mlp", "paper").loc["MLP", "looks a run"] == 401
 
 
 def test_only_what_has_a_record_is_recorded(tmp_path):

@@ -57,7 +57,7 @@ def with_each_name() -> dict:
     planned = [
         run for experiment in EXPERIMENTS for profile in ("quick", "paper") for _, run in labelled_plan(experiment, profile, seeds=[0])
     ]
-    others = {"assignment": plan("mocap", "assignments")[0], "centred": plan("mocap_mlp", "causes")[-1]}
+    others = {"assignment": plan("mocap", "assignments")[0], "centred": plan("mocap_mlp", "recorded")[-1]}
     others["trimmed"] = plan("two_body", "perturbed_trimmed")[0]
     return {name: run for run in planned for name in run} | others
 

@@ -125,7 +125,7 @@ TABLES = {
     "remul_tab1_mlp": Table("mocap_mlp", {**IN_RAW_UNITS, **VERTICAL}, PERCEPTRONS, one_beta=True),
     "remul_tab1_long": Table("mocap", IN_RAW_UNITS, TRANSFORMERS, one_beta=True, profile="long", published="remul_tab1"),
     "remul_tab1_wide": Table("mocap", IN_RAW_UNITS, TRANSFORMERS, one_beta=True, profile="wide", published="remul_tab1"),
-    "remul_tab1_mlp_long": Table("mocap_mlp", IN_RAW_UNITS, PERCEPTRONS[3:], one_beta=True, profile="long", published="remul_tab1_mlp"),
+    "remul_tab1_mlp_recorded": Table("mocap_mlp", MSE, PERCEPTRONS[3:], one_beta=True, profile="recorded", published="remul_tab1_mlp"),
     "remul_tab1_assignments": Table("mocap", MSE, TRANSFORMERS, one_beta=True, profile="assignments", published="remul_tab1"),
     "remul_tab1_inferred": Table("mocap", IN_RAW_UNITS, TRANSFORMERS, one_beta=True, profile="inferred", published="remul_tab1"),
     "remul_tab1_assignments_wide": Table("mocap", MSE, TRANSFORMERS, one_beta=True, profile="assignments_wide", published="remul_tab1"),
