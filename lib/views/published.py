@@ -50,7 +50,7 @@ def drawn(frame: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(9, 5.2), layout="constrained")
     colours = dict(zip(frame.profile.unique(), sns.color_palette("colorblind"), strict=False))
     for ax, (title, part) in zip(axes, {"motion, energies": frame[~molecules], "molecules": frame[molecules]}.items(), strict=True):
-        names = part.scenario + ": " + part.model + part.metric.map(lambda metric: f", {metric}" if "'" in metric else "")
+        names = part.scenario + ": " + part.model + part.metric.map(lambda metric: f", {metric}" if metric in ("E", "E'") else "")
         places = list(dict.fromkeys(names))[::-1]
         for y, row in zip(map(places.index, names), part.itertuples(), strict=True):
             if row.judged:
