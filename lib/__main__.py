@@ -54,11 +54,14 @@ def plan(options: Namespace) -> int:
 def train(options: Namespace) -> int:
     from lib.experiments.prices import print_plan
     from lib.experiments.settings import plan
-    from lib.experiments.sweep import resolved, train_missing
+    from lib.experiments.sweep import resolved, to_train, train_missing
     from lib.experiments.timing import TIMED, probe_missing
 
     runs = plan(options.experiment, resolved(options.experiment, options.profile))
-    print_plan(options.experiment, runs, os.cpu_count())
+    todo = to_train(options.experiment, runs, options.which)
+    print(f"{len(runs)} runs, {len(todo)} to train")
+    if todo:  # what all would cost is counted on the networks themselves, which takes seconds
+        print_plan(options.experiment, todo, os.cpu_count())
     how = {"which": options.which, "minutes": options.minutes, "device": options.device, "backend": options.backend}
     left = train_missing(options.experiment, runs, **how)
     if left:

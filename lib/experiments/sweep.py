@@ -59,6 +59,13 @@ def resolved(experiment: str, profile: str, results: Path = RESULTS) -> str:
     return "quick"
 
 
+def to_train(experiment: str, runs: Sequence[Run], which: str = "missing", results: Path = RESULTS) -> list[Run]:
+    """Those of the runs that `train_missing` would train. Raises ConfigError for an unknown choice."""
+    if which not in WANTED:
+        raise ConfigError(f"--which must be one of {', '.join(WANTED)}, got {which!r}")
+    return [run for run in runs if WANTED[which] is None or state_of(experiment, run, results) in WANTED[which]]
+
+
 def train_missing(
     experiment: str,
     runs: Sequence[Run],
@@ -83,15 +90,9 @@ def train_missing(
 
     Raises ConfigError for an unknown backend or choice, and as `clusters` does.
     """
-    if which not in WANTED:
-        raise ConfigError(f"--which must be one of {', '.join(WANTED)}, got {which!r}")
+    todo = to_train(experiment, runs, which, results)
     if backend not in BACKENDS:
         raise ConfigError(f"--backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-
-    def wanted(run: Run) -> bool:
-        return WANTED[which] is None or state_of(experiment, run, results) in WANTED[which]
-
-    todo = [run for run in runs if wanted(run)]
     if not todo:
         return 0
     done, end = 0, time.time() + 60 * minutes
@@ -105,10 +106,11 @@ def train_missing(
     alone = 1 if device.startswith("cuda") else min(joblib.cpu_count(), max(1, len(todo)))
     with pool_of(backend, alone) as pool, tqdm(total=len(todo), desc=experiment, unit="run") as bar:
         for wave in (False, True):  # what takes its basis from another run's record comes after it
-            for count in pool(pending([run for run in runs if ("basis" in run) == wave and wanted(run)])):
+            now = to_train(experiment, [run for run in runs if ("basis" in run) == wave], which, results)
+            for count in pool(pending(now)):
                 done += count
                 bar.update(count)
-    return max(len(todo), done) - done if which == "all" else sum(map(wanted, runs))
+    return max(len(todo), done) - done if which == "all" else len(to_train(experiment, runs, which, results))
 
 
 @contextmanager
