@@ -64,7 +64,7 @@ SHARED = {  # experiments that take the settings of another, or of another too
     "coverage_bodies": ["nbody", "capacity_bodies"],
     "depth_bodies": ["nbody", "capacity_bodies"],
 }
-OLDER = dict.fromkeys(("capacity_bodies", "coverage_bodies", "depth_bodies"), ("nbody", "search_beta"))  # what decides there yet
+OLDER = dict.fromkeys(("capacity_bodies", "coverage_bodies", "depth_bodies"), ("nbody", "search_beta"))  # still decides there
 AUTHORS = "its authors' settings, not searched; no validation in its own run"
 STATED = {  # experiment -> label -> how it was given less or more than the others of its table
     "rotated_mnist": {"LieGAN (8 filters)": "its authors' settings but for its filters, not searched; no validation in its own run"},
