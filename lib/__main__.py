@@ -4,6 +4,7 @@
     plan EXPERIMENT      its runs, what state their records are in, what training would cost; trains nothing
     train EXPERIMENT     train the runs that have no record, or a stale one
     time EXPERIMENT      measure steps and predictions of its methods, one after another
+    settings             each experiment's section of params.yaml, references in their places: results/settings
     show ID              build a table or figure from its records, and print it
     costs                hours, seeds and machines of the records, and how many are missing: results/tables/costs.csv
     decision             for every data set, whether it is oriented and what helped most there: results/tables/decision.csv
@@ -81,6 +82,13 @@ def time(options: Namespace) -> int:
     return 0
 
 
+def settings(options: Namespace) -> int:
+    from lib.experiments.sections import write_sections
+
+    print(*write_sections())
+    return 0
+
+
 def show(options: Namespace) -> int:
     from lib.views.tables import show
 
@@ -152,6 +160,7 @@ def arguments_of(parser: ArgumentParser) -> None:
     added.add_argument("--backend", default="loky", help="loky (as many processes as cores), multiprocessing, serial, dask or ray")
     added = command(time, "measure an experiment's methods, one after another", experiment=True, device=True)
     added.add_argument("--again", action="store_true", help="what is there, too")
+    command(settings, "write results/settings: each experiment's section of params.yaml, references in their places")
     added = command(show, "build a table or figure from its records, and print it")
     added.add_argument("id", help="semola_tab2, remul_fig6, ...")
     added.add_argument("--profile", default="best", help="smoke, quick, paper, or best: the highest that is complete")

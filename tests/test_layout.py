@@ -11,8 +11,8 @@ from lib.files import ROOT
 
 FLOORS = ("models", "tasks", "experiments", "views", "__main__")  # above the core, what lies in lib itself
 EXPERIMENTS = (
-    "store", "values", "settings", "trainable", "evaluation", "traced", "gradients", "stack", "loss_surface", "checkpoint", "training",
-    "adversarial", "canary", "digests", "freshness", "clusters", "sweep", "prices", "timing", "selection", "verify",
+    "store", "values", "sections", "settings", "trainable", "evaluation", "traced", "gradients", "stack", "loss_surface", "checkpoint",
+    "training", "adversarial", "canary", "digests", "freshness", "clusters", "sweep", "prices", "timing", "selection", "verify",
 )  # fmt: skip
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in ROOT.glob("lib/**/*.py")}
 

@@ -16,7 +16,8 @@ import yaml
 
 from lib.__main__ import main
 from lib.experiments import sweep, timing
-from lib.experiments.settings import parameters, plan
+from lib.experiments.sections import parameters
+from lib.experiments.settings import plan
 from lib.files import ROOT
 from lib.tasks.files.prepared import DATASETS
 from lib.views.budgets import SHARED
@@ -64,13 +65,12 @@ def test_a_stage_depends_on_all_that_it_shows_and_on_no_data(notebook):
     experiments = shown | {source for name in shown for source in SHARED.get(name, ())}  # whose searches chose its settings
     published = {f"paper/published/{spec.published or name}.csv" for name, spec in TABLES.items() if spec.experiment in shown}
     expected = {"lib", f"notebooks/{notebook}.ipynb", *(name for name in published if (ROOT / name).is_file())}
-    expected |= {f"results/runs/{name}" for name in experiments}
+    expected |= {file for name in experiments for file in (f"results/runs/{name}", f"results/settings/{name}.yaml")}
     text = (ROOT / "notebooks" / f"{notebook}.ipynb").read_text()
     expected |= {f"results/{spec.measured}" for spec in FIGURES.values() if spec.measured and spec.experiment in shown}
     expected |= set(re.findall(r"results/(?:tables/\w+|benchmarks)\.csv", text))
     expected |= {"paper/claims.yaml"} if "experiment.ledger()" in text else set()
     assert set(STAGES[notebook]["deps"]) == expected
-    assert set(STAGES[notebook]["params"]) == experiments
     assert "-p profile ${profile}" in commands(STAGES[notebook])[-1], "a command's text is what DVC compares too"
 
 
@@ -96,24 +96,24 @@ def test_one_command_trains_and_times(monkeypatch):
 # ---------------------------------------------------------------- DVC itself, in a copy without data, mirror, git and git's program
 
 
-COMPARED = ("rotated_mnist", "nbody", "timing", *(f"train@{name}" for name in ("rotated_mnist", "nbody", "nbody_samples", "timing")))
+COMPARED = (
+    "settings",
+    "rotated_mnist",
+    "nbody",
+    "timing",
+    *(f"train@{name}" for name in ("rotated_mnist", "nbody", "nbody_samples", "timing")),
+)
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """The project as it was downloaded, and what runs DVC in it; the lock file is of today's files.
-
-    Of params.yaml, which DVC parses several times a stage, only the sections that these stages read.
-    """
+    """The project as it was downloaded, and what runs DVC in it; the lock file is of today's files."""
     root = tmp_path_factory.mktemp("archive") / "project"
     for name in ("lib", "notebooks", "results", "figures", "paper"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.partial", ".ipynb_checkpoints"))
-    for name in ("dvc.yaml", "data.dvc", ".dvcignore", ".dvc/config"):
+    for name in ("dvc.yaml", "params.yaml", "data.dvc", ".dvcignore", ".dvc/config"):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
-    read = {name.removeprefix("train@") for name in COMPARED}.union(*(STAGES.get(name, {}).get("params", ()) for name in COMPARED))
-    needed = {name: value for name, value in PARAMETERS.items() if name in read or not isinstance(value, dict)}
-    (root / "params.yaml").write_text(yaml.safe_dump(needed, sort_keys=False))
     given = {name: value for name, value in os.environ.items() if name != "DATA_MIRROR"}
     given |= {"PYTHONPATH": str(root), "PATH": str(Path(sys.executable).parent)}
 
@@ -133,9 +133,12 @@ def test_dvc_renders_anew_what_a_setting_changed_and_nothing_else(copy):
     changed["nbody_samples"]["settings"] = {**changed["nbody_samples"]["settings"], "seeds": [0, 1]}
     (root / "params.yaml").write_text(yaml.safe_dump(changed, sort_keys=False))
     try:
+        made = dvc("repro", "--quiet", "settings")
         stages = json.loads(dvc("status", "--json", *COMPARED).stdout)
     finally:
         (root / "params.yaml").write_text(text)
+        dvc("repro", "--quiet", "settings")
+    assert not made.returncode, made.stderr
     assert set(stages) == {"rotated_mnist", "train@rotated_mnist", "nbody", "train@nbody_samples"}
 
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from lib.experiments import settings as planning
-from lib.experiments.settings import ConfigError, labelled_plan, parameters, parsed, plan, profile_of
+from lib.experiments.sections import experiments, parameters, parsed, write_sections
+from lib.experiments.settings import ConfigError, labelled_plan, plan, profile_of
 from lib.experiments.store import record_path
 from lib.files import ROOT
 
@@ -359,6 +360,15 @@ def test_the_file_is_parsed_once_and_nobody_changes_it_for_another():
     assert parsed.cache_info().misses == 1
 
 
+def test_every_section_has_a_file_of_its_own_that_says_the_same(tmp_path):
+    (tmp_path / "gone.yaml").write_text("steps: 3\n")
+    assert write_sections(tmp_path) == experiments()
+    files = {file.stem: file.read_text() for file in tmp_path.iterdir()}
+    assert {name: yaml.safe_load(text) for name, text in files.items()} == {name: parameters(name) for name in experiments()}
+    assert not any("&id" in text for text in files.values()), "what is shared is written out"
+    assert files == {file.stem: file.read_text() for file in (ROOT / "results" / "settings").iterdir()}, "python -m lib settings"
+
+
 def test_the_profile_of_a_run_is_that_of_its_record():
     run = plan("discrete_rotation", "quick", lambda_equiv=1)[-1]
     assert profile_of("discrete_rotation", run) == "quick"
@@ -366,6 +376,6 @@ def test_the_profile_of_a_run_is_that_of_its_record():
 
 
 def test_an_installed_package_without_the_project_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr("lib.experiments.settings.ROOT", tmp_path)
+    monkeypatch.setattr("lib.experiments.sections.ROOT", tmp_path)
     with pytest.raises(ConfigError, match=r"params\.yaml is not there.*clone it"):
         plan("rotated_mnist", "smoke")

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from lib.experiments.settings import experiments, parameters, plan
+from lib.experiments.sections import experiments, parameters
+from lib.experiments.settings import plan
 from lib.experiments.store import read_record, record_path, seconds_of
 from lib.files import ROOT
 from lib.views.figures.planted import THRESHOLD, choices

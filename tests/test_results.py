@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from lib.__main__ import main
-from lib.experiments.settings import parameters, plan
+from lib.experiments.sections import parameters
+from lib.experiments.settings import plan
 from lib.experiments.store import MissingRecordError, read_record, record_path, seconds_of
 from lib.experiments.sweep import records
 from lib.files import ROOT

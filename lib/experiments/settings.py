@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from lib import models, tasks, weights
+from lib.experiments.sections import parameters
 from lib.experiments.store import record_path
-from lib.experiments.values import DATA, WHOLE, ConfigError, checked, listed, nearest, network_options, number, options, refuse_unknown
-from lib.files import ROOT
+from lib.experiments.values import DATA, WHOLE, ConfigError, checked, listed, network_options, number, options, refuse_unknown
 from lib.losses import METHODS
 from lib.protocol import Run
 
@@ -32,52 +28,6 @@ OPTIONAL = (  # left out of a run where there is none
 )  # fmt: skip
 OWN = {"scenario", "seed", "model", "model_options", "method", "basis"}  # what no setting says for all runs
 SECTION = ("rows", "settings", "profiles", "notebook", "timed")
-
-
-def parameters(experiment: str) -> dict[str, Any]:
-    """That experiment's section of params.yaml, a copy. Raises ConfigError, with the names nearest to it, for any other."""
-    if experiment not in (known := experiments()):
-        raise ConfigError(f"unknown experiment {experiment!r}: {nearest(experiment, known)}, or add it to params.yaml")
-    return copy.deepcopy(sections()[experiment])
-
-
-def experiments() -> list[str]:
-    """The names of params.yaml's sections."""
-    return [name for name, section in sections().items() if isinstance(section, dict)]
-
-
-def sections() -> dict[str, Any]:
-    """params.yaml as it is now. Raises ConfigError where there is none, as beside an installed package."""
-    path = ROOT / "params.yaml"
-    if not path.is_file():
-        raise ConfigError(f"{path} is not there: settings and records are the project's: clone it and pip install -e '.[paper]'")
-    return parsed(path.read_text())
-
-
-@functools.lru_cache(maxsize=1)
-def parsed(text: str) -> dict[str, Any]:
-    """The sections of params.yaml. Raises ConfigError where it is broken or has a key twice, of which YAML would take the last."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
-    try:
-        root = loader.get_single_node()
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigError("params.yaml must be a mapping of experiments to their sections")
-        waiting, seen = [root], set()
-        while waiting:
-            node = waiting.pop()
-            if id(node) not in seen and isinstance(node, yaml.CollectionNode):
-                seen.add(id(node))
-                pairs = node.value if isinstance(node, yaml.MappingNode) else [(None, entry) for entry in node.value]
-                names = [key.value for key, _ in pairs if key is not None]
-                for key, value in pairs:
-                    if key is not None and names.count(key.value) > 1:
-                        raise ConfigError(f"params.yaml has {key.value} twice in one mapping, once in line {key.start_mark.line + 1}")
-                    waiting.append(value)
-        return loader.construct_document(root)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"params.yaml cannot be read: {error}") from error
-    finally:
-        loader.dispose()
 
 
 def plan(experiment: str, profile: str, **changes: Any) -> list[Run]:

@@ -20,7 +20,7 @@ from lib.draws import random_stream
 from lib.experiments import evaluation
 from lib.experiments.canary import trainer_of
 from lib.experiments.freshness import code_digest
-from lib.experiments.settings import parameters
+from lib.experiments.sections import parameters
 from lib.experiments.store import RESULTS, MissingRecordError, provenance, read_record, write_record
 from lib.experiments.sweep import discovered, reuse_memory
 from lib.experiments.trainable import Trainable

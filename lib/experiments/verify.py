@@ -15,7 +15,8 @@ from lib.experiments import freshness
 from lib.experiments.canary import FORM
 from lib.experiments.freshness import Evidence, code_digest, evidence_of, recorded, state
 from lib.experiments.prices import estimates
-from lib.experiments.settings import experiments, plan
+from lib.experiments.sections import experiments
+from lib.experiments.settings import plan
 from lib.experiments.store import RESULTS, read_record, record_path, write_record
 
 PROFILES = ("quick", "paper")  # of which it is said what is missing; of searches and the like, what there is

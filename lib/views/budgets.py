@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from lib.experiments.settings import labelled_plan, parameters
+from lib.experiments.sections import parameters
+from lib.experiments.settings import labelled_plan
 from lib.experiments.store import RESULTS, record_path
 from lib.experiments.sweep import resolved
 from lib.losses import METHODS

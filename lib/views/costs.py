@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from lib.experiments.settings import experiments, parameters, plan
+from lib.experiments.sections import experiments, parameters
+from lib.experiments.settings import plan
 from lib.experiments.store import RESULTS, read_record, record_path, seconds_of
 from lib.files import ROOT
 from lib.views.tables import write_csv

@@ -67,7 +67,9 @@ def entities() -> Iterator[dict[str, Any]]:
     """Files, and one action a stage: what it read, what it ran, what it made."""
     files: set[str] = set()
     for name, stage in stages().items():
-        made = [next(iter(out)) if isinstance(out, Mapping) else out for out in stage["outs"]]
+        outs = [ROOT / (next(iter(out)) if isinstance(out, Mapping) else out) for out in stage["outs"]]
+        files_of = [sorted(out.iterdir()) if out.is_dir() else [out] for out in outs]
+        made = [file.relative_to(ROOT).as_posix() for found in files_of for file in found]
         made = [file for file in made if file != CRATE and not file.startswith("docs/croissant")]
         read = [file for file in stage["deps"] if (ROOT / file).is_file() and file not in made]
         folders = [f"{file}/" for file in stage["deps"] if (ROOT / file).is_dir()]

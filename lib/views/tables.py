@@ -16,8 +16,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from lib.experiments.sections import parameters
 from lib.experiments.selection import at_chosen_beta
-from lib.experiments.settings import ConfigError, labelled_plan, parameters
+from lib.experiments.settings import ConfigError, labelled_plan
 from lib.experiments.store import RESULTS, record_path
 from lib.experiments.sweep import records, resolved
 from lib.experiments.timing import probes
