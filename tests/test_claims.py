@@ -312,7 +312,7 @@ def test_the_stage_depends_on_all_that_statements_look_at():
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["ledger"]
     used = {name for claim in CLAIMED for name in artefacts_of(claim)}
     drawn = {f"figures/{name}.csv" for name in used if name in FIGURES}
-    assert set(stage["deps"]) == {"lib", "params.yaml", "paper/claims.yaml", "results/tables", *drawn}
+    assert set(stage["deps"]) == {"lib", "results/settings", "paper/claims.yaml", "results/tables", *drawn}
     assert stage["outs"] == [{"results/claims.csv": {"cache": False, "persist": True}}]
 
 

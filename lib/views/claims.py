@@ -137,14 +137,20 @@ def data_of(evidence: Evidence, labels: Mapping[str, str]) -> set[str]:
     return {labels[scenario] for scenario in scenarios if scenario in labels} or set(labels.values())
 
 
-@functools.cache
 def origin(artefact: str) -> tuple[str, dict[str, str], str]:
     """The profile that an artefact shows, the data of each scenario, and its notebook. Raises MissingRecordError as `records` does."""
     spec = {**TABLES, **FIGURES}[artefact]
-    profile = resolved(spec.experiment, spec.profile or "best", RESULTS)
-    first = {run["scenario"]: run for run in plan(spec.experiment, profile)}
-    data = {scenario: record["data"] for scenario, record in zip(first, records(spec.experiment, list(first.values())), strict=True)}
-    return profile, data, notebook_of(spec.experiment)
+    return *recorded(spec.experiment, spec.profile or "best"), notebook_of(spec.experiment)
+
+
+@functools.cache
+def recorded(experiment: str, profile: str) -> tuple[str, dict[str, str]]:
+    """The profile that is shown of an experiment, and the data of each scenario. Raises MissingRecordError as `records` does."""
+    profile = resolved(experiment, profile, RESULTS)
+    first = {run["scenario"]: run for run in plan(experiment, profile)}
+    return profile, {
+        run["scenario"]: record["data"] for run, record in zip(first.values(), records(experiment, list(first.values())), strict=True)
+    }
 
 
 def claims(path: Path = CLAIMS, root: Path = ROOT) -> pd.DataFrame:

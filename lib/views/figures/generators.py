@@ -7,11 +7,10 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from lib.views.figures.bases import drawing
+from lib.views.figures.bases import drawing, heat_map
 
 AXES = ("x", "y", "z")
 MOSTLY = 0.8  # the share of its squared norm from which a generator is called by a part of it
@@ -93,9 +92,7 @@ def generators(numbers: pd.DataFrame) -> Figure:
         for ax, ((seed, _), one) in zip(places, part.groupby(["seed", "generator"]), strict=False):
             ax.set_axis_on()
             matrix = one.pivot(index="row", columns="column", values="value").round(2) + 0.0  # no -0.00
-            sns.heatmap(matrix, ax=ax, cmap="RdBu_r", vmin=-limit, vmax=limit, square=True, cbar=False, annot=True, fmt=".2f",
-                        annot_kws={"fontsize": 8}, linewidths=0.5)  # fmt: skip
-            ax.set(xlabel="", ylabel="")
+            heat_map(ax, matrix, limit, 8)
             ax.tick_params(length=0, labelsize=8, labelrotation=0)
             ax.set_title(f"seed {seed}\n{one['name'].iloc[0]}".replace(" by ", "\nby "), fontsize=7)
         places[0].set_ylabel(f"{scenario}, {model}", fontsize=9, labelpad=7)
