@@ -26,11 +26,14 @@ def test_operations_and_tensors_of_a_perceptron_are_those_counted_by_hand():
     assert memory(MLP, work) == 4 * work.parameters + work.kept * MLP["batch_size"]
 
 
-def test_copies_count_and_a_discriminator_is_not_counted():
+def test_copies_count_and_a_discriminator_sees_three_batches():
     by_label = dict(labelled_plan("discrete_rotation", "quick"))
     both = {**by_label["SEMoLA"], "n_eval": 0, "error_samples": 0}
     assert operations(both, work_of(both)) == 3 * work_of(both).operations * both["steps"] * both["batch_size"] * (1 + both["copies"])
-    assert work_of(by_label["LieGAN"]) is None
+    run, work = by_label["LieGAN"], work_of(by_label["LieGAN"])
+    width = run["model_options"]["width"]
+    assert work.operations == 2 * (4 * width + width**2 + width), "of three entries of x and one of y"
+    assert operations(run, work) == 3 * work.operations * run["steps"] * 3 * run["batch_size"]
 
 
 def test_a_run_costs_what_it_computed_where_that_is_known():

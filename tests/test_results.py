@@ -28,7 +28,7 @@ LABELS = {  # of the data
     "flow": ("surrogate", "simulated"), "orientation": ("official", "rebuilt", "surrogate", "simulated"),
 }  # fmt: skip
 DRAWN_TWICE = ("semola_fig2", "remul_fig1", "remul_fig4")  # a heat map, a surface in space, points and lines
-UNDERWAY = {"paper", "half", "equivariant", "jetflow"}  # of which records are still made, or which wait for data that a user has
+UNDERWAY = {"paper", "half", "equivariant", "jetflow", "wider"}  # of which records are still made, or which wait for data that a user has
 PROFILES = [(e, profile) for e in RECORDED for profile in parameters(e)["profiles"] if profile not in UNDERWAY | {"smoke"}]
 
 

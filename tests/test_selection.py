@@ -20,7 +20,22 @@ TEXT = (ROOT / "params.yaml").read_text()
 SECTIONS = {name: section for name, section in yaml.safe_load(TEXT).items() if isinstance(section, dict)}
 PROFILES = [(experiment, profile) for experiment, section in SECTIONS.items() for profile in section["profiles"]]
 SEARCHES = [place for place in PROFILES if is_search(place[1])]
-TABLES = {"smoke", "quick", "paper", "out30", "without_warmup", "long", "wide", "causes", "few", "starts", "draws", "gradual", "fashion"}
+TABLES = {
+    "smoke",
+    "quick",
+    "paper",
+    "out30",
+    "without_warmup",
+    "long",
+    "wide",
+    "causes",
+    "few",
+    "wider",
+    "starts",
+    "draws",
+    "gradual",
+    "fashion",
+}
 TABLES |= {"assignments", "assignments_wide", "assignments_long", "inferred", "jetflow", "perturbed", "perturbed_samples"}
 TABLES |= {"perturbed_trimmed", "half", "equivariant", "recorded"}
 COMPARED = [experiment for experiment in SECTIONS if experiment != "timing"]  # whose networks have the paper's sizes, nothing chosen

@@ -35,10 +35,8 @@ class Work(NamedTuple):
     parameters: int
 
 
-def work_of(run: Run) -> Work | None:
-    """Counted on a few samples of the run's task; None for a discriminator, which does not predict."""
-    if run["model"] in models.DISCRIMINATORS:
-        return None
+def work_of(run: Run) -> Work:
+    """Counted on a few samples of the run's task."""
     sizes = {name: SAMPLES for name in tasks.SIZES if name in run}
     return _work(json.dumps([run["model"], run.get("model_options", {}), data_of(run) | sizes], sort_keys=True))
 
@@ -51,8 +49,11 @@ def _work(described: str) -> Work:
         task = tasks.load(name, **data)
     except (DataError, ValueError):  # made-up samples have the form of real ones, but fewer atoms, frames and pixels
         task = tasks.load_tiny(name, scenario=data["scenario"])
-    shapes, x = (task.train[0].shape[1:], task.outputs), task.train[0][:SAMPLES].clone()
-    network = models.build(model, torch.Generator(), *shapes, task.generators, task.graph, **options)
+    shapes, (x, y) = (task.train[0].shape[1:], task.outputs), (part[:SAMPLES].clone() for part in task.train)
+    if judges := model in models.DISCRIMINATORS:
+        network = models.discriminator(model, x, y, **options)
+    else:
+        network = models.build(model, torch.Generator(), *shapes, task.generators, task.graph, **options)
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -61,20 +62,24 @@ def _work(described: str) -> Work:
 
     own = {p.untyped_storage().data_ptr() for p in network.parameters()}
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        network(x)
+        network(x, y) if judges else network(x)
     activations = sum(size for place, size in kept.items() if place not in own)
     parameters = sum(p.numel() * p.element_size() for p in network.parameters() if p.requires_grad)
     return Work(counter.get_total_flops() / len(x), activations / len(x), parameters)
 
 
 def seen(run: Run) -> int:
-    """Samples that pass the network in a step: the batch, and its copies."""
+    """Samples that pass the network in a step: the batch, and its copies; of a discriminator fakes for either side, and real ones."""
     method = METHODS[run["method"]]
+    if method.adversarial:
+        return 3 * run["batch_size"]
     return run["batch_size"] * ((method.alpha != 0.0) + (method.beta != 0.0) * run.get("copies", 1))
 
 
 def operations(run: Run, work: Work) -> float:
-    """Of a whole run: three predictions' worth for each sample of a step, one for each of a look and of the evaluation."""
+    """Of a whole run: three predictions' worth for each sample of a step, one for each of a look and of the evaluation, if it has them."""
+    if METHODS[run["method"]].adversarial:
+        return work.operations * 3 * run["steps"] * seen(run)
     averaged = METHODS[run["method"]].basis not in (None, "group")
     moved = run["error_samples"] * run["error_draws"] * (1 + run.get("test_copies", 1) if averaged else 2)
     return work.operations * (3 * run["steps"] * seen(run) + len(looks(run)) * run["n_eval"] + moved + 2 * run["n_eval"])
@@ -87,8 +92,7 @@ def memory(run: Run, work: Work) -> float:
 
 def estimates(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> list[float | None]:
     """Core-minutes of each run: its operations at `CORE`, and as many steps with what a step of the recorded run of its model, method and
-    K that is nearest in size took besides; of several the latest, as older code was slower. None where there is no such record;
-    discriminators take as long a step as recorded ones."""
+    K that is nearest in size took besides; of several the latest, as older code was slower. None where there is no such record."""
 
     def kind(run: Run) -> tuple:
         return run["model"], run["method"], run.get("copies"), run["task"]
@@ -98,20 +102,17 @@ def estimates(experiment: str, runs: Sequence[Run], results: Path = RESULTS) -> 
         record = read_record(path)
         if "wall_s" in record:
             run, work = record["run"], work_of(record["run"])
-            spent = seconds_of(record) - (0.0 if work is None else operations(run, work) / CORE)
-            size = 0.0 if work is None else work.operations
-            recorded.setdefault(kind(run), []).append((size, record["date"], spent / run["steps"]))
+            spent = seconds_of(record) - operations(run, work) / CORE
+            recorded.setdefault(kind(run), []).append((work.operations, record["date"], spent / run["steps"]))
     found = []
     for run in runs:
         known, work = recorded.get(kind(run), []), work_of(run)
-        size = 0.0 if work is None else work.operations
-        nearest = min((abs(other - size) for other, _, _ in known), default=None)
+        nearest = min((abs(other - work.operations) for other, _, _ in known), default=None)
         if nearest is None:
             found.append(None)
             continue
-        _, besides = max((date, spent) for other, date, spent in known if abs(other - size) == nearest)
-        seconds = run["steps"] * besides + (0.0 if work is None else operations(run, work) / CORE)
-        found.append(max(0.0, seconds) / 60)
+        _, besides = max((date, spent) for other, date, spent in known if abs(other - work.operations) == nearest)
+        found.append(max(0.0, run["steps"] * besides + operations(run, work) / CORE) / 60)
     return found
 
 
@@ -143,9 +144,8 @@ def print_plan(experiment: str, runs: Sequence[Run], workers: int = 1, results: 
 
 def what_they_need(runs: Sequence[Run], minutes: Sequence[float], workers: int) -> str:
     """Hours of so many workers with one core each, hours of a GPU, and memory of a worker and of the GPU."""
-    works = [(run, work) for run in runs if (work := work_of(run)) is not None]
-    largest = max((memory(run, work) for run, work in works), default=0.0)
-    stacks = [sum(memory(run, work_of(run)) for run in stack) for stack in stacked([run for run, _ in works], "cuda")]
-    gpu = sum(operations(run, work) for run, work in works) / GPU / 3600
+    largest = max(memory(run, work_of(run)) for run in runs)
+    stacks = [sum(memory(run, work_of(run)) for run in stack) for stack in stacked(runs, "cuda")]
+    gpu = sum(operations(run, work_of(run)) for run in runs) / GPU / 3600
     by = f"about {hours(minutes, workers):.1f} h by {workers} worker{'s' * (workers > 1)} of {largest / 2**30:.2f} GiB"
-    return f"{by}; a GPU: {gpu:.2g} h at {GPU / 1e12:g} TFLOP/s, which nobody measured, and {max(stacks, default=0.0) / 2**30:.2f} GiB"
+    return f"{by}; a GPU: {gpu:.2g} h at {GPU / 1e12:g} TFLOP/s, which nobody measured, and {max(stacks) / 2**30:.2f} GiB"
