@@ -88,14 +88,21 @@ def test_a_row_takes_its_basis_from_the_run_of_its_scenario_and_seed():
     assert max(places.index(f"LieGAN_{k}") for k in (0, 2, 4)) < min(i for i, (_, run) in enumerate(planned) if "basis" in run)
 
 
-def test_a_basis_is_found_in_the_data_that_it_is_used_on():
-    planned = labelled_plan("rotated_mnist_efficiency", "quick")
+@pytest.mark.parametrize(("profile", "sizes"), [("quick", 4), ("paper", 5)])
+def test_a_basis_is_found_in_the_data_that_it_is_used_on(profile, sizes):
+    planned = labelled_plan("rotated_mnist_efficiency", profile)
     found = {(label, run["n_train"], run["seed"]): run for label, run in planned}
     takes = [run for label, run in planned if label == "CNN + LieGAN aug"]
-    assert len({run["n_train"] for run in takes}) == 4
+    assert len({run["n_train"] for run in takes}) == sizes
     for run in takes:
         source = found["LieGAN (8 filters)", run["n_train"], run["seed"]]
         assert run["basis"] == record_path("rotated_mnist_efficiency", source).stem
+
+
+def test_of_fewer_images_the_paper_s_epochs_are_as_many():
+    for run in plan("rotated_mnist_efficiency", "paper"):
+        epochs = run["steps"] * run["batch_size"] / run["n_train"]
+        assert epochs == pytest.approx(15 * run["batch_size"] / 64, rel=3e-3)
 
 
 def test_discovery_is_the_same_in_every_profile():

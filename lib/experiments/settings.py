@@ -60,7 +60,9 @@ def labelled_plan(experiment: str, profile: str, **changes: Any) -> list[tuple[s
         values = {**settings, **own, **row, "scenario": scenario, "seed": seed}
         if values.get("basis"):
             same = {name: row[name] for name in DATA if name in row}  # a basis is found in the data that it is used on
-            values["basis"] = record_path(experiment, run_of(source_of(row, scenario, settings["rows"]) | same, scenario, seed)).stem
+            source = source_of(row, scenario, settings["rows"]) | same
+            source = next((trial for _, trial in tried(settings) if same and trial | source == trial), source)  # in its trial's steps
+            values["basis"] = record_path(experiment, run_of(source, scenario, seed)).stem
         return configuration(values)
 
     planned = [(place, row["label"], run_of(row, *where)) for *where, (place, row) in in_order(settings)]

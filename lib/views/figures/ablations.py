@@ -33,12 +33,13 @@ NAMES = {  # of settings and metrics, on axes
 
 def one_at_a_time(frame: pd.DataFrame, knobs: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     """For each knob the runs that differ in it alone from the first run of their model: value, seed and the metrics that they have.
-    A basis that they take may be another: it is found with their seed, in their data."""
+    A basis that they take may be another, found with their seed, in their data; of fewer samples fewer steps, at as many epochs."""
     rows = []
     for model, part in frame.groupby("model", sort=False):
         base = part.run.iloc[0]
         for knob, run in itertools.product(knobs, part.itertuples()):
-            if all(run.run.get(name) == value for name, value in base.items() if name not in (knob, "seed", "scenario", "basis")):
+            apart = {knob, "seed", "scenario", "basis", *(["steps"] if knob == "n_train" else [])}
+            if all(run.run.get(name) == value for name, value in base.items() if name not in apart):
                 found = {"value": run.run[knob], "reference": base[knob], "seed": run.seed}
                 rows += [{"model": model, "knob": knob, **found, "metric": metric, "score": getattr(run, metric)} for metric in metrics]
     return pd.DataFrame(rows).dropna(subset="score")
