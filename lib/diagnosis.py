@@ -223,7 +223,7 @@ def advice(symmetry: Symmetry, apart: tuple[float, float]) -> str:
         return "no linear symmetry was found that these samples bear: train the plain network, or try a mask, more steps or a wider one"
     share, spread = apart
     if share < 0.5 + 2 * spread:
-        return "the samples lie every way already: the symmetry brings a found generator and exact averages, and little accuracy"
+        return "the samples lie every way already: it brings a found generator and exact averages, accuracy in long trainings only"
     return "the samples lie one way: train with the generators found (augmentation or REMUL) if the network will see the other ways, too"
 
 

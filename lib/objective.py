@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -14,11 +15,35 @@ from lib.actions import Action, on_stacks, on_vectors, trivially
 from lib.augmenter import GroupAugmenter, LieAugmenter
 from lib.checks import refuse_batch_norm, refuse_other_form
 from lib.draws import random_stream
-from lib.losses import method_named, objective
+from lib.losses import SIMILARITIES, Method, method_named, objective
 from lib.protocol import phase_of
 from lib.weights import last_name, moving
 
 NAMES = {"lambda_task": "alpha", "lambda_equiv": "beta"}  # what a weight is called here; the others without their `lambda_`
+TARGETS = ("label", "prediction")
+
+
+def refuse_other_basis(name: str, method: Method, augmenter: LieAugmenter) -> None:
+    """Raises ValueError for a basis that is learned where the method needs a fixed one, or the reverse, and for another draw."""
+    learned, learns = isinstance(augmenter.raw, nn.Parameter), method.basis == "learnable"
+    if learned != learns:
+        wanted, hint = ("learns its basis", "leave") if learns else ("has a fixed basis", "say")
+        raise ValueError(
+            f"method {name} {wanted}, this augmenter's is {'learned' if learned else 'fixed'}: {hint} LieAugmenter's generators"
+        )
+    if (augmenter.draw == "widths") != (method.draw == "widths"):
+        raise ValueError(f"method {name} draws coefficients by {method.draw!r}, got an augmenter with draw={augmenter.draw!r}")
+
+
+def refuse_other_phases(steps: int | None, warmup: float | None, decay: float | None) -> None:
+    """Raises ValueError for phases that are no shares of a known number of steps, and for a decay that ends before it begins."""
+    if steps is None and (warmup is not None or decay is not None):
+        raise ValueError("warmup and decay are shares of the steps: say how many there are, steps=...")
+    for name, value in (("warmup", warmup), ("decay", decay)):
+        if value is not None and not 0 < value <= 1:
+            raise ValueError(f"{name} must be a share of the steps in (0, 1], got {value}")
+    if decay is not None and decay <= (warmup or 0.0):
+        raise ValueError(f"decay starts where warmup ends and must be larger than {warmup}, got {decay}")
 
 
 class Objective:
@@ -38,10 +63,10 @@ class Objective:
 
     Raises
     ------
-    KeyError : an unknown method.  TypeError : x is no tensor and no batch of graphs.  ValueError : a weight that the method does not read
-    or that is no number of at least 0, or beta missing; copies below 1; phases without `steps`; a method and an augmenter, or an augmenter
-    and data, that do not go together; weights that move in two ways, or that the method has not; a model in training that normalises over
-    the batch.
+    KeyError : an unknown method.  TypeError : x is no tensor and no batch of graphs.  ValueError : a method that plays against a
+    discriminator; a weight that the method does not read or that is no number of at least 0, or beta missing; an unknown target or
+    similarity; copies below 1; phases without `steps`, or that are none; a method and an augmenter, or an augmenter and data, that do not
+    go together; weights that move in two ways, or that the method has not; a model in training that normalises over the batch.
 
     Source: SEMoLA eq. (1), REMUL eqs. (6)-(9).
     """
@@ -67,6 +92,10 @@ class Objective:
         **weights: float,
     ):
         self.method, self.augmenter, self.copies, self.seed = method_named(method), augmenter, copies, seed
+        if self.method.adversarial:
+            raise ValueError(
+                f"method {method} has no loss of a network: it plays against a discriminator, lib.experiments.adversarial.discover"
+            )
         if (augmenter is None) != (self.method.basis is None):
             raise ValueError(f"method {method} needs {'no' if self.method.basis is None else 'an'} augmenter")
         known = {NAMES.get(name, name.removeprefix("lambda_")): name for name in self.method.hyperparameters}
@@ -74,19 +103,23 @@ class Objective:
             raise ValueError(f"method {method} reads no weight {', '.join(unknown)}: it reads the weights {', '.join(known) or 'none'}")
         if "beta" in known and "beta" not in weights:
             raise ValueError(f"method {method} reads the weights {', '.join(known)}: beta is missing, say beta=1.0")
-        if wrong := [f"{name} = {value!r}" for name, value in weights.items() if not isinstance(value, Real) or value < 0]:
+        if wrong := [f"{name} = {value!r}" for name, value in weights.items() if not isinstance(value, Real) or not 0 <= value < math.inf]:
             raise ValueError(f"a weight must be a number of at least 0, got {', '.join(wrong)}")
         if copies < 1:
             raise ValueError(f"copies must be at least 1, got {copies}: the group elements a sample and step")
+        for name, value, choices in (("target", target, TARGETS), ("similarity", similarity, SIMILARITIES)):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
         wanted = GroupAugmenter if self.method.basis == "group" else LieAugmenter
         if augmenter is not None and not isinstance(augmenter, wanted):
             how = "draws elements of a known group" if wanted is GroupAugmenter else "draws from a basis"
             other = ", or take method 'augmented', for a basis that is known or was found" if wanted is GroupAugmenter else ""
             raise ValueError(f"method {method} {how}: give it a {wanted.__name__}, got {type(augmenter).__name__}{other}")
+        if isinstance(augmenter, LieAugmenter):
+            refuse_other_basis(method, self.method, augmenter)
         default = dict.fromkeys(known, 0.0) | {"alpha": 1.0}
         self.weights = {name: {**default, **weights}[short] for short, name in known.items()}
-        if steps is None and (warmup is not None or decay is not None):
-            raise ValueError("warmup and decay are shares of the steps: say how many there are, steps=...")
+        refuse_other_phases(steps, warmup, decay)
         phases = {"warmup": warmup, "decay": decay, "steps": steps}
         self.phases = {name: value for name, value in phases.items() if value is not None}
         self.options = {"loss": loss, "rho_x": on_x, "rho_y": on_y, "target": target, "similarity": similarity}
@@ -94,6 +127,8 @@ class Objective:
         balanced = [self.weights.get(name, name) for name in (self.method.alpha, self.method.beta)]
         if not {self.method.alpha, self.method.beta} <= self.weights.keys() and (gradual, dual) != (None, None):
             raise ValueError(f"method {method} has no alpha and beta that could move: leave gradual and dual out")
+        if dual is not None and 0 in balanced:
+            raise ValueError(f"the price of a bound starts from alpha and beta above 0, got {balanced[0]} and {balanced[1]}")
         self.moving = moving({"gradual": gradual, "dual": dual}, torch.tensor(balanced, dtype=torch.float64)[:, None])
 
     def __call__(self, model: Callable[[Any], Tensor], x: Any, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -118,7 +153,7 @@ class Objective:
         if coefficients is not None:
             self.refuse_other_data(stack, y, coefficients, options["rho_x"])
         total, terms = objective(self.method, self.weights, inputs, self.augmenter, stack, y, coefficients, phase=phase, **options)
-        if self.moving is not None:
+        if self.moving is not None and {"task", "equiv"} <= terms.keys():  # else there is nothing to balance
             self.move(model, terms)
         return total, {name: term.detach() for name, term in terms.items()}
 

@@ -15,7 +15,7 @@ import torch
 from lib import tasks
 from lib.experiments import checkpoint, freshness, settings, sweep, training
 from lib.experiments.checkpoint import Checkpoint, OutOfTimeError
-from lib.experiments.store import read_record, record_path
+from lib.experiments.store import read_record, record_path, write_record
 from lib.files import ROOT
 
 SMALL = {"n_train": 300, "n_eval": 20, "error_samples": 4, "error_draws": 2, "batch_size": 32}
@@ -142,3 +142,19 @@ def test_nothing_is_kept_before_it_is_due_and_nothing_half(tmp_path, monkeypatch
     assert over.due()
     with pytest.raises(OutOfTimeError, match="goes on from"):
         over.keep({}, [1])
+
+
+def test_with_another_basis_a_training_begins_anew(tmp_path):
+    planned = settings.labelled_plan("discrete_rotation", "smoke", seeds=[3], **SMALL, steps=60)
+    run = next(run for label, run in planned if label == "MLP + LieGAN aug")
+    outcome = {}
+    for name, places in {"changed": ((1, 2), (0, 1)), "whole": ((0, 1),)}.items():
+        results = tmp_path / name / "results"
+        for place in places:
+            basis = np.zeros((1, 3, 3))
+            basis[0][place] = 1.0
+            write_record(results / "runs" / "discrete_rotation" / f"{run['basis']}.json", {"basis": basis.tolist()})
+            last = place == places[-1]
+            assert sweep.train_stack("discrete_rotation", [run], results=results, deadline=float("inf") if last else 0.0) == int(last)
+        outcome[name] = outcomes("discrete_rotation", [run], results)
+    assert outcome["changed"] == outcome["whole"]

@@ -19,10 +19,11 @@ from lib.experiments import freshness, verify
 from lib.experiments.canary import canary
 from lib.experiments.digests import module_digest
 from lib.experiments.freshness import Evidence, ReplayError, code_digest, evidence_of, fingerprint, loader_digest, same_data, state
-from lib.experiments.settings import ConfigError, labelled_plan
+from lib.experiments.settings import ConfigError, labelled_plan, plan
 from lib.experiments.store import DamagedRecordError, agree, read_record, record_path, write_record
 from lib.experiments.sweep import train_missing
 from lib.files import ROOT
+from lib.tasks import md17
 
 STATES = """
 import json, os, sys
@@ -229,6 +230,16 @@ def test_states_of_an_earlier_form_and_of_data_that_is_not_at_hand(records, kept
     assert state({**record, "canary": {"metrics": {}}}) == "earlier"
     monkeypatch.setattr(tasks, "load", lambda *_, **__: (_ for _ in ()).throw(freshness.DataError("not here")))
     assert state({**record, "loader": "another"}) == "code only"
+
+
+def test_a_molecule_s_stand_in_is_stale_once_its_own_file_is_there(tmp_path, monkeypatch):
+    record = read_record(record_path("md17", plan("md17", "quick", scenarios=["uracil"])[0]))
+    monkeypatch.setattr(md17, "FOLDER", tmp_path)
+    assert record["data"] == "surrogate" and state(record) != "stale"
+    place = md17.SCENARIOS["uracil"].path
+    place.parent.mkdir(parents=True)
+    place.touch()
+    assert state(record) == "stale" and state({**record, "data": "official"}) != "stale"
 
 
 def test_a_run_is_stale_when_the_basis_that_it_took_has_changed(tmp_path):

@@ -1,5 +1,6 @@
 """The objective in a loop of one's own: the engine's numbers, for tensors and graphs, in both precisions."""
 
+import math
 import warnings
 
 import pytest
@@ -118,18 +119,32 @@ def test_a_basis_is_learned_from_graphs_too(generator):
 
 
 def test_weights_and_phases_that_nothing_reads_are_refused(generator):
-    mse, augmenter = nn.functional.mse_loss, LieAugmenter(3, generators=so(3))
+    mse, augmenter = nn.functional.mse_loss, LieAugmenter(3)
     for wrong, match in (
         ({"method": "remul", "beta": 1.0, "sparse": 0.1}, "no weight sparse: it reads the weights alpha, beta"),
         ({"method": "semola", "aug": 0.1}, "beta is missing"),
         ({"method": "semola", "beta": 1.0, "aug": -0.1}, "at least 0, got aug = -0.1"),
+        ({"method": "semola", "beta": 1.0, "sparse": math.nan}, "at least 0, got sparse = nan"),
+        ({"method": "semola", "beta": 1.0, "target": "labels"}, "target must be one of label, prediction, got 'labels'"),
+        ({"method": "semola", "beta": 1.0, "similarity": "cosine"}, "similarity must be one of features, fourier, got 'cosine'"),
         ({"method": "semola", "beta": 1.0, "warmup": 0.1}, "steps="),
+        ({"method": "semola", "beta": 1.0, "steps": 10, "warmup": 0.0}, "warmup must be a share of the steps"),
+        ({"method": "semola", "beta": 1.0, "steps": 10, "decay": 5.0}, "decay must be a share of the steps"),
+        ({"method": "semola", "beta": 1.0, "steps": 10, "warmup": 0.5, "decay": 0.3}, "must be larger than 0.5, got 0.3"),
+        ({"method": "semola", "beta": 0.0, "dual": {"epsilon": 0.1}}, "from alpha and beta above 0, got 1.0 and 0.0"),
+        ({"method": "augmented", "beta": 1.0}, "has a fixed basis, this augmenter's is learned: say"),
+        ({"method": "augerino_plus", "augmenter": LieAugmenter(3, generators=so(3))}, "learns its basis, this augmenter's is fixed: leave"),
+        (
+            {"method": "augerino", "augmenter": LieAugmenter(3, generators=so(3))},
+            "draws coefficients by 'widths', got an augmenter with draw='uniform'",
+        ),
+        ({"method": "liegan"}, "plays against a discriminator"),
         ({"method": "semola", "beta": 1.0, "copies": 0}, "copies must be at least 1, got 0"),
         ({"method": "remul", "beta": 1.0}, "give it a GroupAugmenter, got LieAugmenter, or take method 'augmented'"),
         ({"method": "standard"}, "needs no augmenter"),
     ):
         with pytest.raises(ValueError, match=match):
-            Objective(wrong.pop("method"), augmenter, loss=mse, **wrong)
+            Objective(**{"augmenter": augmenter, "loss": mse, **wrong})
     with pytest.raises(KeyError, match="unknown method 'SEMoLo': did you mean semola"):
         Objective("SEMoLo", augmenter, loss=mse, beta=1.0)
     with pytest.raises(ValueError, match="give it a LieAugmenter, got GroupAugmenter"):
@@ -139,6 +154,14 @@ def test_weights_and_phases_that_nothing_reads_are_refused(generator):
     with pytest.raises(ValueError, match=r"1 \(BatchNorm1d\) normalises over the batch"):
         objective(normed, torch.randn(4, 3), torch.randn(4, 3))
     objective(normed.eval(), torch.randn(4, 3), torch.randn(4, 3))
+
+
+@pytest.mark.parametrize("weights", [{"alpha": 0.0, "beta": 1.0}, {"alpha": 1.0, "beta": 0.0}])
+def test_where_one_weight_is_zero_there_is_nothing_to_balance(weights):
+    objective = Objective("semola", LieAugmenter(3), loss=nn.functional.mse_loss, gradual={}, **weights)
+    loss, terms = objective(nn.Linear(3, 3), torch.randn(4, 3), torch.randn(4, 3))
+    assert torch.isfinite(loss) and len(terms) == 1
+    assert (objective.weights["lambda_task"], objective.weights["lambda_equiv"]) == (weights["alpha"], weights["beta"])
 
 
 @pytest.mark.parametrize("augmenter", [LieAugmenter(3), GroupAugmenter.haar(3)], ids=["lie", "haar"])

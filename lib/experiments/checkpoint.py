@@ -27,12 +27,12 @@ class OutOfTimeError(RuntimeError):
 class Checkpoint:
     """Where the state of a stack is kept, and when.
 
-    The file is written whole or not at all: arrays, and text for what is none; no pickles. Its name is a digest of the runs,
-    their code and the device, so that no other's is taken up; bit by bit it goes on on the same machine only.
+    The file is written whole or not at all: arrays, and text for what is none; no pickles. Its name is a digest of the runs, of what
+    they are made from and of the device, so that no other's is taken up; bit by bit it goes on on the same machine only.
 
     Parameters
     ----------
-    folder : of the file.  stack, digest, device : the runs, of their code, and what they are trained on.
+    folder : of the file.  stack, digest, device : the runs, of their code, data and basis, and what they are trained on.
     deadline : of `time.monotonic`, after which `keep` ends the training.
     """
 

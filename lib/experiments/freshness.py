@@ -64,12 +64,20 @@ def state(record: Mapping[str, Any] | None, folder: Path | None = None) -> str:
         source = read_record(folder / f"{record['run']['basis']}.json")
         if state(source) in ("missing", "stale") or basis_digest(source) != record["known"]:
             return "stale"
+    if replaced(record):
+        return "stale"
     if record["digest"] == code_digest(record["run"]):
         return "fresh"
     if record["canary"].get("form") != FORM:
         return "earlier"
     verdicts = {evidence.agrees() for evidence in evidence_of(record)}
     return "stale" if False in verdicts else "code only" if None in verdicts else "verified"
+
+
+def replaced(record: Mapping[str, Any]) -> bool:
+    """Whether a run had a molecule's stand-in, and MD17's own file, which is loaded in its place, has come since."""
+    molecule = tasks.module_of("md17").SCENARIOS.get(record["run"]["scenario"])
+    return record.get("data") == "surrogate" and molecule is not None and molecule.path.is_file()
 
 
 class Evidence:

@@ -166,7 +166,8 @@ def train_stack(
     source, trainer = discovered(experiment, first, results), trainer_of(first)
     known = None if source is None else torch.tensor(source["basis"])
     made |= {} if source is None else {"known": basis_digest(source)}
-    checkpoint = Checkpoint(Path(results).parent / "build" / "checkpoints", stack, made["digest"], device, deadline)
+    origin = " ".join(map(str, (made["digest"], task.data, task.sha256, made.get("known"))))  # other data or another basis: from the start
+    checkpoint = Checkpoint(Path(results).parent / "build" / "checkpoints", stack, origin, device, deadline)
     try:
         results_of_stack = trainer.fit(task, stack, known=known, checkpoint=checkpoint)
     except OutOfTimeError as over:

@@ -258,7 +258,7 @@ def tint(colour: tuple[float, float, float], share: float) -> tuple[float, ...]:
 def method_diagram(numbers: pd.DataFrame) -> Figure:
     """SEMoLA's data flow: coefficients and basis make g, the network sees x and gx, five terms make the loss."""
     value = {name: f"{v:g}" for name, v in zip(numbers.name, numbers.value, strict=True)}
-    figure, ax = plt.subplots(figsize=(8.4, 3.5))
+    figure, ax = plt.subplots(figsize=(8.4, 3.5), layout="constrained")
     ax.set(xlim=(0, 84), ylim=(0, 35))
     ax.axis("off")
     learned, plain, loss = sns.color_palette("colorblind")[1], "0.93", sns.color_palette("colorblind")[0]
